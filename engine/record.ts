@@ -1,0 +1,57 @@
+/** What the store keeps: the manifest that a task's key is the digest of, and the record kept under that key. */
+import type { Json } from './stage.ts';
+
+/** A lower-case hexadecimal sha256. */
+export type Digest = string;
+
+/** All that a task's result depends on, readable. The sha256 of its canonical JSON is the task's key. */
+export interface Manifest {
+  /** Version of this format; a change of the format makes everything stale. */
+  readonly contract: 1;
+  /** The stage module's name, or the command. The name of the pipeline's entry is left out, so that pipelines share tasks. */
+  readonly action: { readonly uses: string } | { readonly run: readonly string[] | string; readonly shell: boolean };
+  /** Digest of the code listing (a blob: source file or npm package -> digest or version); null for a command. */
+  readonly code: Digest | null;
+  readonly params: Readonly<Record<string, Json>>;
+  readonly env: Readonly<Record<string, string>>;
+  /** Input name (or `param:NAME` for a source parameter) -> content digest, or the members of a fan-in in order. */
+  readonly inputs: Readonly<Record<string, Digest | readonly ManifestMember[]>>;
+  readonly outputs: Readonly<Record<string, string>>;
+}
+export interface ManifestMember {
+  readonly axes: Readonly<Record<string, Json>>;
+  readonly digest: Digest;
+}
+
+/** An artifact: a file (its digest is the sha256 of its bytes) or a folder (of its listing, itself a blob). */
+export interface Artifact {
+  readonly kind: 'file' | 'folder';
+  readonly digest: Digest;
+  /** Total size of the content. */
+  readonly bytes: number;
+}
+
+/** The machine that a task ran on. */
+export interface Host {
+  readonly name: string;
+  readonly platform: string;
+  readonly cpu: string;
+  readonly cores: number;
+  readonly node: string;
+}
+
+/** The lineage of one execution, kept under `cache/ac/<2>/<key>`. */
+export interface Record {
+  readonly key: Digest;
+  readonly manifest: Manifest;
+  readonly outputs: Readonly<{ [name: string]: Artifact }>;
+  readonly log: Digest;
+  /** ISO 8601, UTC. */
+  readonly startedAt: string;
+  readonly seconds: number;
+  readonly host: Host;
+  /** What the stage reported through `measure`: never part of a key or an artifact. */
+  readonly measurements: Readonly<{ [name: string]: number | string }>;
+  readonly run: string;
+  readonly task: string;
+}
