@@ -41,17 +41,17 @@ export interface Host {
 }
 
 /** The lineage of one execution, kept under `cache/ac/<2>/<key>`. */
-export interface Record {
+export interface TaskRecord {
   readonly key: Digest;
   readonly manifest: Manifest;
-  readonly outputs: Readonly<{ [name: string]: Artifact }>;
+  readonly outputs: Readonly<Record<string, Artifact>>;
   readonly log: Digest;
   /** ISO 8601, UTC. */
   readonly startedAt: string;
   readonly seconds: number;
   readonly host: Host;
   /** What the stage reported through `measure`: never part of a key or an artifact. */
-  readonly measurements: Readonly<{ [name: string]: number | string }>;
+  readonly measurements: Readonly<Record<string, number | string>>;
   readonly run: string;
   readonly task: string;
 }
