@@ -20,6 +20,11 @@ export interface Buffer {
   readonly group: 'weights' | 'adapters' | 'optimizer' | 'activations';
   /** Content of a constant. */
   readonly data?: Float32Array | Int32Array;
+  /**
+   * The buffer whose memory this one shares under another shape (a reshape that costs nothing). The two have the same
+   * storage, role and number of elements, the plan gives them one offset, and the other is no view itself.
+   */
+  readonly view?: number;
 }
 
 /** An attribute of a call. */
