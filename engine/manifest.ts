@@ -1,0 +1,78 @@
+/** Canonical JSON, a task's manifest and the key that is its digest. */
+import { sha256 } from './digest.ts';
+import type { Task } from './graph.ts';
+import type { Artifact, Digest, Manifest, ManifestMember } from './record.ts';
+
+/**
+ * JSON with the keys of every object in code-unit order and no spaces: equal values give equal text.
+ * @throws TypeError for what JSON cannot hold exactly (undefined, NaN, infinities, functions).
+ */
+export function canonicalJson(value: unknown): string {
+  switch (typeof value) {
+    case 'string':
+    case 'boolean':
+      return JSON.stringify(value);
+    case 'number':
+      if (!Number.isFinite(value)) throw new TypeError(`${value} cannot be written as JSON`);
+      return JSON.stringify(value);
+    case 'object':
+      break;
+    default:
+      throw new TypeError(`a ${typeof value} cannot be written as JSON`);
+  }
+  if (value === null) return 'null';
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join(',')}]`;
+  const members: string[] = [];
+  for (const key of Object.keys(value).sort()) {
+    members.push(`${JSON.stringify(key)}:${canonicalJson((value as Record<string, unknown>)[key])}`);
+  }
+  return `{${members.join(',')}}`;
+}
+
+/** The key of a task: the sha256 of its manifest's canonical JSON. */
+export function manifestKey(manifest: Manifest): Digest {
+  return sha256(canonicalJson(manifest));
+}
+
+/** What a manifest takes from outside the task itself. */
+export interface Surroundings {
+  /** Digest of the code of a stage module. */
+  code(module: string): Digest;
+  /** Digest of a file or folder that is no task's output. */
+  file(path: string): Digest;
+  /** The artifact that a finished task gave. */
+  artifact(task: string, name: string): Artifact;
+}
+
+/** The manifest of a task whose producers are all done. Holds no absolute path: sources enter by content. */
+export function manifestOf(task: Task, around: Surroundings): Manifest {
+  const { action } = task;
+  const inputs: Record<string, Digest | readonly ManifestMember[]> = {};
+  for (const [name, ref] of Object.entries(task.inputs)) {
+    if (ref.kind === 'file') inputs[name] = around.file(ref.path);
+    else if (ref.kind === 'artifact') inputs[name] = around.artifact(ref.task, ref.artifact).digest;
+    else
+      inputs[name] = ref.members.map((member) => ({
+        axes: member.axes,
+        digest: around.artifact(member.task, member.artifact).digest,
+      }));
+  }
+  let params = task.params;
+  if (task.sources.length > 0) {
+    const rest = { ...task.params };
+    for (const name of task.sources) {
+      inputs[`param:${name}`] = around.file(task.params[name] as string);
+      delete rest[name];
+    }
+    params = rest;
+  }
+  return {
+    contract: 1,
+    action: action.kind === 'uses' ? { uses: action.stage } : { run: action.command, shell: action.shell },
+    code: action.kind === 'uses' ? around.code(action.module) : null,
+    params,
+    env: task.env,
+    inputs,
+    outputs: task.outputs,
+  };
+}
