@@ -1,9 +1,10 @@
 /** A GPT-2 checkpoint as a Hugging Face folder: config.json, model.safetensors (whole or in shards) and the tokenizer's file. */
-import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatConfig, type Gpt2Config, parseConfig } from './config.ts';
 import { toBfloat16, toFloat16 } from './float16.ts';
-import { decodeUtf8, FormatError, parseJson } from './format_error.ts';
+import { FormatError } from './format_error.ts';
+import { readJson, writeJson } from './json.ts';
 import { openSafetensors, type SafetensorsFile, type Tensor, writeSafetensors } from './safetensors.ts';
 
 /** A weight in float32, row-major; matrices of linear layers are [out, in]. */
@@ -73,7 +74,7 @@ export function readCheckpoint(folder: string): Checkpoint {
 export function readConfig(folder: string): Gpt2Config {
   const path = join(folder, 'config.json');
   if (!existsSync(path)) throw new FormatError(folder, 'there is no config.json: not a checkpoint folder');
-  return parseConfig(parseJson(decodeUtf8(readFileSync(path), path), path), path);
+  return parseConfig(readJson(path), path);
 }
 
 /** A checkpoint's tensors wherever they lie, by their names without `transformer.`. */
@@ -127,7 +128,7 @@ function weightFiles(folder: string): SafetensorsFile[] {
 
 /** The files that an index names; what the index says of each tensor must be so. */
 function shards(folder: string, index: string): SafetensorsFile[] {
-  const { weight_map: map } = parseJson(decodeUtf8(readFileSync(index), index), index) as { weight_map?: unknown };
+  const { weight_map: map } = readJson(index) as { weight_map?: unknown };
   if (typeof map !== 'object' || map === null || !Object.values(map).every((file) => typeof file === 'string')) {
     throw new FormatError(index, `'weight_map' must say for each tensor which file holds it`);
   }
@@ -259,9 +260,4 @@ export function refuseUnknown(weights: ReadonlyMap<string, unknown>, config: Gpt
   const known = weightShapes(config);
   for (const name of weights.keys())
     if (!known.has(name)) throw new RangeError(`a GPT-2 of ${config.layers} layers has no weight '${name}'`);
-}
-
-/** Writes indented JSON with a newline at its end. */
-export function writeJson(path: string, value: unknown): void {
-  writeFileSync(path, `${JSON.stringify(value, null, 2)}\n`);
 }

@@ -1,7 +1,9 @@
 /** The safetensors format: a checked header, tensors read one at a time, and bytes that depend on the content alone. */
 import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
 import { fromBfloat16, fromFloat16 } from './float16.ts';
-import { decodeUtf8, FormatError, parseJson } from './format_error.ts';
+import { FormatError } from './format_error.ts';
+import { parseJson } from './json.ts';
+import { decodeUtf8 } from './utf8.ts';
 
 /** What holds a tensor's elements in memory; the two 16-bit float types are kept as their bits. */
 interface Elements {
