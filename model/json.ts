@@ -25,14 +25,36 @@ export function parseJson(text: string, path: string): unknown {
   }
 }
 
-/** V8 names the position of an unexpected token and none for an early end, which is then the end of the text. */
 function describeJsonError(text: string, message: string): string {
-  const position = /at position (\d+)/.exec(message)?.[1];
-  const truncated = /Unexpected end|Unterminated/.test(message);
-  const at = position === undefined || truncated ? text.length : Number(position);
-  const before = text.slice(0, at).split('\n');
-  const place = `line ${before.length}, column ${before.at(-1)!.length + 1} (byte ${Buffer.byteLength(text.slice(0, at))})`;
-  return truncated
+  const position = brokenAt(text);
+  const before = text.slice(0, position);
+  const lines = before.split('\n');
+  const place = `line ${lines.length}, column ${lines.at(-1)!.length + 1} (byte ${Buffer.byteLength(before)})`;
+  return position === text.length
     ? `the JSON is cut off at ${place}: the file is incomplete, fetch or write it again`
-    : `not valid JSON at ${place}: ${message.replace(/,? (?:in JSON )?at position .*$/s, '')}`;
+    : `not valid JSON at ${place}: ${message.replace(/(?:, (?:\.\.\.)?"| in JSON at position).*$/s, '')}`;
+}
+
+/** Where a text stops being JSON, found by halving, since V8 does not name the place of every error. */
+function brokenAt(text: string): number {
+  let good = 0;
+  let bad = text.length + 1;
+  while (bad - good > 1) {
+    const middle = (good + bad) >>> 1;
+    if (mayGoOn(text.slice(0, middle))) good = middle;
+    else bad = middle;
+  }
+  return good;
+}
+
+/** Whether a text is JSON, or is wrong only in that it ends too early. */
+function mayGoOn(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch (error) {
+    const { message } = error as Error;
+    const position = /at position (\d+)/.exec(message)?.[1];
+    return /^Unexpected end|^Unterminated/.test(message) || (position !== undefined && Number(position) >= text.length);
+  }
 }

@@ -46,10 +46,9 @@ function firstInvalidUtf8(bytes: Uint8Array): number {
       bad = middle;
     }
   }
-  // `good` may end inside the malformed sequence: step back to the byte that starts it.
-  let start = bad - 1;
-  while (start > 0 && bad - start < 4 && (bytes[start]! & 0xc0) === 0x80 && !decodes(bytes.subarray(0, start))) start--;
-  return start;
+  // The prefix may end inside the malformed sequence: step back to where that starts.
+  while (!decodes(bytes.subarray(0, good))) good--;
+  return good;
 }
 
 function decodes(bytes: Uint8Array): boolean {
