@@ -1,0 +1,40 @@
+/** Pass: lets a kernel that works in place write over an operand that is not read again. */
+import { rootOf, sameShape, substitute, usesOf } from '../buffers.ts';
+import { kernelTraits } from '../kernel_table.ts';
+import type { Program } from '../program.ts';
+
+/** Kernels whose operands may be exchanged without a bit of difference. */
+const COMMUTATIVE: ReadonlySet<string> = new Set(['Add', 'Multiply']);
+
+/** A temporary of the output's shape that dies in an in-place call gives its memory to the output. */
+export function reuseDyingOperands(program: Program): Program {
+  const uses = usesOf(program);
+  const replaced = new Map<number, number>();
+  const to = (buffer: number): number => replaced.get(buffer) ?? buffer;
+  /** Root -> the last position at which its memory is read, counting the buffers that it was given to. */
+  const lastRead = new Map<number, number>();
+  const readUntil = (root: number) => lastRead.get(root) ?? Math.max(-1, ...uses[root]!.reads);
+
+  const calls = program.calls.map((call, position) => {
+    const output = call.outputs[0]!;
+    const { role, view, shape } = program.buffers[output]!;
+    const { inPlace } = kernelTraits(call.kernel);
+    if (inPlace === undefined || role !== 'temporary' || view !== undefined) return call;
+    if (uses[output]!.writes.length !== 1) return call;
+    const inputs = call.inputs.map(to);
+    const dies = (operand: number) => {
+      const buffer = program.buffers[inputs[operand]!]!;
+      const root = rootOf(program, inputs[operand]!);
+      const shared = inputs.some((input, index) => index !== operand && rootOf(program, input) === root);
+      const fits = buffer.role === 'temporary' && buffer.storage === 'float32' && sameShape(buffer.shape, shape);
+      return fits && !shared && readUntil(root) === position;
+    };
+    const exchange = !dies(inPlace) && COMMUTATIVE.has(call.kernel) && dies(1);
+    if (!exchange && !dies(inPlace)) return call;
+    const operand = exchange ? 1 : inPlace;
+    replaced.set(output, inputs[operand]!);
+    lastRead.set(rootOf(program, inputs[operand]!), readUntil(output));
+    return exchange ? { ...call, inputs: call.inputs.toReversed() } : call;
+  });
+  return substitute({ ...program, calls }, replaced);
+}
