@@ -43,11 +43,9 @@ export type EventBody =
       readonly profile: string | null;
       readonly wanted: number;
       readonly fresh: number;
-      readonly dryRun: boolean;
     }
   | { readonly type: 'task-state'; readonly task: string; readonly from: State; readonly to: State }
   | { readonly type: 'task-cached'; readonly task: string; readonly key: Digest }
-  | { readonly type: 'task-would-run'; readonly task: string; readonly reason: Reason }
   | {
       readonly type: 'task-started';
       readonly task: string;

@@ -1,0 +1,75 @@
+/** Whether a task's result is in the store: what plan and run share. */
+import type { Code } from './code.ts';
+import { messageOf, UsageError } from './errors.ts';
+import type { Graph, Task } from './graph.ts';
+import { type Surroundings, manifestKey, manifestOf } from './manifest.ts';
+import type { Artifact, Digest, Manifest } from './record.ts';
+import type { Workspace } from './workspace.ts';
+
+/** What the graph's tasks take from outside the graph, digested: code and files. */
+export interface Facts {
+  readonly code: ReadonlyMap<string, Code>;
+  readonly files: ReadonlyMap<string, Artifact>;
+  /** Path -> why it could not be read. */
+  readonly unreadable: ReadonlyMap<string, string>;
+}
+
+/** The files that a task reads which no task makes: input name (or the parameter's) and path. */
+export function outsideFiles(task: Task): [string, string][] {
+  const files: [string, string][] = [];
+  for (const [name, ref] of Object.entries(task.inputs)) if (ref.kind === 'file') files.push([`input \`${name}\``, ref.path]);
+  for (const name of task.sources) files.push([`parameter \`${name}\``, task.params[name] as string]);
+  return files;
+}
+
+/** Digests the code and the outside files of tasks. @throws UsageError when a stage cannot be built. */
+export async function readFacts(workspace: Workspace, tasks: readonly Task[]): Promise<Facts> {
+  const modules = new Set<string>();
+  const paths = new Set<string>();
+  for (const task of tasks) {
+    if (task.action.kind === 'uses') modules.add(task.action.module);
+    for (const [, path] of outsideFiles(task)) paths.add(path);
+  }
+  const code = new Map<string, Code>();
+  for (const module of modules) code.set(module, await workspace.stages.code(module));
+  const files = new Map<string, Artifact>();
+  const unreadable = new Map<string, string>();
+  for (const path of paths) {
+    try {
+      files.set(path, await workspace.digester.of(path));
+    } catch (thrown) {
+      unreadable.set(path, messageOf(thrown));
+    }
+  }
+  return { code, files, unreadable };
+}
+
+/** Why a task can have no manifest, or null. */
+export function brokenBecause(task: Task, facts: Facts): string | null {
+  for (const [name, path] of outsideFiles(task)) {
+    const problem = facts.unreadable.get(path);
+    if (problem !== undefined) return `${name}: ${problem}`;
+  }
+  return null;
+}
+
+/** The manifest and key of a task whose producers' artifacts are known and that is not broken. */
+export function identify(
+  task: Task,
+  facts: Facts,
+  artifact: Surroundings['artifact'],
+): { manifest: Manifest; key: Digest } {
+  const manifest = manifestOf(task, {
+    code: (module) => facts.code.get(module)!.digest,
+    file: (path) => facts.files.get(path)!.digest,
+    artifact,
+  });
+  return { manifest, key: manifestKey(manifest) };
+}
+
+/** The task with this id. @throws UsageError when the graph has none. */
+export function taskById(graph: Graph, id: string): Task {
+  const task = graph.tasks.find((candidate) => candidate.id === id);
+  if (task === undefined) throw new UsageError(`pipeline ${graph.name} has no task ${id}`);
+  return task;
+}

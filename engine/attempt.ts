@@ -1,0 +1,153 @@
+/** One attempt at a task: its private folder, the inputs laid out in it, and the check of what the task left there. */
+import { copyFileSync, lstatSync, mkdirSync, readdirSync, realpathSync, rmSync, statSync, unlinkSync } from 'node:fs';
+import { basename, isAbsolute, join, relative, sep } from 'node:path';
+import type { Failure } from './events.ts';
+import type { Task } from './graph.ts';
+import { identityText, isAlive, parseIdentity, self } from './identity.ts';
+import type { Artifact } from './record.ts';
+import type { Member } from './stage.ts';
+import { namesIn, removeTree, type Store } from './store.ts';
+
+export interface Attempt {
+  /** The folder that outputs are written in: the task's working directory. */
+  readonly folder: string;
+  readonly scratch: string;
+  readonly inputs: Readonly<Record<string, string | readonly Member[]>>;
+  readonly outputs: Readonly<Record<string, string>>;
+  /** Removes everything. */
+  remove(): void;
+}
+
+/** Says what is wrong with an attempt; `task` is added to the message by the run. */
+export class AttemptError extends Error {
+  readonly kind: Failure['kind'];
+  constructor(kind: Failure['kind'], message: string) {
+    super(message);
+    this.kind = kind;
+  }
+}
+
+let attempts = 0;
+
+/**
+ * Makes the private folder `work/<process>-<n>/` with `in/` (inputs under their own names, read-only links into the
+ * store), `out/` and `scratch/`.
+ * @param artifactOf the artifact that a finished task gave, and the path that its producer wrote it to.
+ * @throws AttemptError when an output's path leaves the folder.
+ */
+export async function beginAttempt(
+  store: Store,
+  task: Task,
+  artifactOf: (task: string, name: string) => { artifact: Artifact; path: string },
+): Promise<Attempt> {
+  attempts += 1;
+  const home = join(store.cache, 'work', `${identityText(self())}-${attempts}`);
+  const folder = join(home, 'out');
+  const scratch = join(home, 'scratch');
+  mkdirSync(folder, { recursive: true });
+  mkdirSync(scratch);
+  const remove = () => removeTree(home);
+  try {
+    const outputs: Record<string, string> = {};
+    for (const [name, path] of Object.entries(task.outputs)) {
+      outputs[name] = join(folder, checkedPath(name, path));
+      const parent = join(outputs[name], '..');
+      if (parent !== folder) mkdirSync(parent, { recursive: true });
+    }
+    const place = (producer: string, name: string, place: string): Promise<string> => {
+      const { artifact, path } = artifactOf(producer, name);
+      return store.materialise(artifact, join(home, 'in', place, basename(path)));
+    };
+    const inputs: Record<string, string | readonly Member[]> = {};
+    for (const [name, ref] of Object.entries(task.inputs)) {
+      if (ref.kind === 'file') inputs[name] = ref.path;
+      else if (ref.kind === 'artifact') inputs[name] = await place(ref.task, ref.artifact, name);
+      else {
+        const members: Member[] = [];
+        for (const [index, member] of ref.members.entries()) {
+          const path = await place(member.task, member.artifact, join(name, String(index)));
+          members.push({ path, axes: member.axes });
+        }
+        inputs[name] = members;
+      }
+    }
+    return { folder, scratch, inputs, outputs, remove };
+  } catch (thrown) {
+    remove();
+    throw thrown;
+  }
+}
+
+function checkedPath(name: string, path: string): string {
+  const inside = relative('/home', join('/home', path));
+  if (isAbsolute(path) || inside === '' || inside.startsWith('..')) {
+    throw new AttemptError('escape', `output \`${name}\` has the path ${path}, which leaves the task's folder`);
+  }
+  return path;
+}
+
+/**
+ * Checks what a task left, and takes its outputs into the store.
+ * @throws AttemptError for an output that was not written, and for anything that leaves the private folder.
+ */
+export async function collectOutputs(store: Store, task: Task, attempt: Attempt): Promise<Record<string, Artifact>> {
+  const home = join(attempt.folder, '..');
+  const strangers = readdirSync(home).filter((name) => !['in', 'out', 'scratch'].includes(name));
+  if (strangers.length > 0) {
+    throw new AttemptError('escape', `wrote ${strangers.join(', ')} beside its folder: outputs belong at the paths that it is given`);
+  }
+  const unwritten = Object.entries(attempt.outputs).filter(([, path]) => lstatSync(path, { throwIfNoEntry: false }) === undefined);
+  if (unwritten.length > 0) {
+    const names = unwritten.map(([name]) => `\`${name}\` (${task.outputs[name]})`).join(', ');
+    throw new AttemptError('unwritten-output', `ended well but did not write its output ${names}`);
+  }
+  for (const [name, path] of Object.entries(attempt.outputs)) settleLinks(name, path, realpathSync(attempt.folder));
+  const artifacts: Record<string, Artifact> = {};
+  // Outer folders first: an output that lies inside another would be gone from it.
+  for (const [name, path] of Object.entries(attempt.outputs)) {
+    if (lstatSync(path, { throwIfNoEntry: false }) === undefined) {
+      throw new AttemptError('unwritten-output', `output \`${name}\` lies inside another output: give each its own path`);
+    }
+    artifacts[name] = lstatSync(path).isDirectory() ? await store.adoptFolder(path) : await store.adoptFile(path);
+  }
+  return artifacts;
+}
+
+/** Replaces links that stay inside the private folder by what they point to; refuses those that leave, and odd files. */
+function settleLinks(name: string, path: string, folder: string): void {
+  const stat = lstatSync(path);
+  if (stat.isDirectory()) {
+    for (const entry of readdirSync(path)) settleLinks(name, join(path, entry), folder);
+    return;
+  }
+  if (stat.isFile()) return;
+  const shown = relative(folder, path);
+  if (!stat.isSymbolicLink()) {
+    throw new AttemptError('escape', `output \`${name}\`: ${shown} is neither a file nor a folder`);
+  }
+  let target: string;
+  try {
+    target = realpathSync(path);
+  } catch {
+    throw new AttemptError('escape', `output \`${name}\`: ${shown} is a link to nothing`);
+  }
+  if (!target.startsWith(folder + sep)) {
+    throw new AttemptError('escape', `output \`${name}\`: ${shown} is a link out of the task's folder, to ${target}: copy the content instead`);
+  }
+  if (!statSync(target).isFile()) {
+    throw new AttemptError('escape', `output \`${name}\`: ${shown} is a link to a folder: copy the content instead`);
+  }
+  unlinkSync(path);
+  copyFileSync(target, path);
+}
+
+/** Removes the private folders and worker logs of processes that have died. */
+export function sweepAttempts(cache: string): void {
+  const folder = join(cache, 'work');
+  for (const name of namesIn(folder)) {
+    const owner = parseIdentity(name);
+    if (owner !== null && isAlive(owner)) continue;
+    if (name.endsWith('.log')) rmSync(join(folder, name), { force: true });
+    else removeTree(join(folder, name));
+  }
+}

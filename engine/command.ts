@@ -1,0 +1,127 @@
+/** Runs a task's command: words split without a shell, placeholders replaced, an environment that holds only what is declared. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import type { CommandJob, Complaint } from './protocol.ts';
+import type { Member } from './stage.ts';
+
+/** Variables that a command gets from the user's environment: what programs cannot do without. */
+const passedOn = ['PATH', 'HOME', 'LANG'];
+
+/** Characters that mean something to a shell and nothing without one. */
+const shellOnly = /[|&;<>()$`*?]/;
+
+/**
+ * Splits a command line into words: spaces separate, quotes hold together, a backslash takes the next character as it is.
+ * @throws Error for an open quote, or for what only a shell understands.
+ */
+export function splitCommand(line: string): string[] {
+  const words: string[] = [];
+  let word: string | null = null;
+  let quote: string | null = null;
+  for (let at = 0; at < line.length; at++) {
+    const char = line[at]!;
+    if (quote !== null) {
+      if (char === quote) quote = null;
+      else if (char === '\\' && quote === '"' && /["\\]/.test(line[at + 1] ?? '')) word += line[++at]!;
+      else word += char;
+    } else if (char === '"' || char === "'") {
+      quote = char;
+      word ??= '';
+    } else if (char === '\\') {
+      word = (word ?? '') + (line[++at] ?? '');
+    } else if (/\s/.test(char)) {
+      if (word !== null) words.push(word);
+      word = null;
+    } else if (shellOnly.test(char)) {
+      throw new Error(`the command holds \`${char}\`, which needs a shell: quote it, or write \`shell: true\` (in: ${line})`);
+    } else word = (word ?? '') + char;
+  }
+  if (quote !== null) throw new Error(`the command has an open ${quote} (in: ${line})`);
+  if (word !== null) words.push(word);
+  if (words.length === 0) throw new Error('the command is empty');
+  return words;
+}
+
+type Places = Pick<CommandJob, 'inputs' | 'outputs'>;
+
+/** The paths that a placeholder stands for. @throws Error naming an unknown one. */
+function pathsOf(kind: string, name: string, { inputs, outputs }: Places): string[] {
+  const value = kind === 'in' ? inputs[name] : outputs[name];
+  if (value === undefined) throw new Error(`the command names {{${kind}:${name}}}, and the task has no such ${kind}put`);
+  return typeof value === 'string' ? [value] : value.map((member) => member.path);
+}
+
+const placeholder = /\{\{\s*(in|out):([\w.-]+)\s*\}\}/g;
+
+/** Replaces placeholders in one word; a word that is a fan-in's placeholder and nothing else becomes one word a member. */
+function fillWord(word: string, places: Places): string[] {
+  const whole = new RegExp(`^${placeholder.source}$`).exec(word);
+  if (whole !== null) return pathsOf(whole[1]!, whole[2]!, places);
+  return [word.replaceAll(placeholder, (_, kind: string, name: string) => pathsOf(kind, name, places).join(' '))];
+}
+
+/** Replaces placeholders in a shell's command line by quoted paths. */
+function fillLine(line: string, places: Places): string {
+  return line.replaceAll(placeholder, (_, kind: string, name: string) =>
+    pathsOf(kind, name, places)
+      .map((path) => (/^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`))
+      .join(' '),
+  );
+}
+
+/**
+ * The environment of a command: what the task declares, PATH, HOME, LANG, TMPDIR (the scratch folder), and `PIPE_IN_name`
+ * and `PIPE_OUT_name` with the paths; for a fan-in, the path of a JSON file with the list of `{ path, axes }`.
+ */
+function environmentOf(job: CommandJob): Record<string, string> {
+  const env: Record<string, string> = { TMPDIR: job.scratch };
+  for (const name of passedOn) if (process.env[name] !== undefined) env[name] = process.env[name];
+  const variable = (prefix: string, name: string) => `${prefix}_${name.replaceAll(/\W/g, '_')}`;
+  for (const [name, value] of Object.entries(job.inputs)) {
+    env[variable('PIPE_IN', name)] = typeof value === 'string' ? value : listFile(job.scratch, name, value);
+  }
+  for (const [name, path] of Object.entries(job.outputs)) env[variable('PIPE_OUT', name)] = path;
+  return { ...env, ...job.env };
+}
+
+function listFile(scratch: string, name: string, members: readonly Member[]): string {
+  const path = join(scratch, 'fan-in', `${name}.json`);
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, JSON.stringify(members, null, 1));
+  return path;
+}
+
+/** What to start: the shell's whole command line, or a program and its arguments. */
+function programOf(job: CommandJob): [string, string[]] {
+  const { command } = job;
+  if (job.shell) return [fillLine(typeof command === 'string' ? command : command.join(' '), job), []];
+  const [file, ...words] = (typeof command === 'string' ? splitCommand(command) : command).flatMap((word) =>
+    fillWord(word, job),
+  );
+  if (file === undefined) throw new Error('the command is empty');
+  return [file, words];
+}
+
+/** Runs a command, its output going where this process's goes. @returns null, or why it failed. */
+export async function runCommand(job: CommandJob): Promise<Complaint | null> {
+  const { execa } = await import('execa');
+  const options = {
+    cwd: job.folder,
+    env: environmentOf(job),
+    extendEnv: false,
+    stdin: 'ignore',
+    stdout: 'inherit',
+    stderr: 'inherit',
+    reject: false,
+  } as const;
+  try {
+    const [file, words] = programOf(job);
+    const result = await execa(file, words, { ...options, shell: job.shell });
+    if (result.exitCode === 0) return null;
+    if (result.signal !== undefined) return { kind: 'crash', message: `the command was ended by ${result.signal}` };
+    if (result.exitCode === undefined) return { kind: 'exit-code', message: result.shortMessage ?? 'the command did not start' };
+    return { kind: 'exit-code', message: `the command ended with exit code ${result.exitCode}` };
+  } catch (thrown) {
+    return { kind: 'exit-code', message: (thrown as Error).message };
+  }
+}

@@ -1,0 +1,188 @@
+/** Content digests of files and folders, remembered by inode, size and times so that an unchanged file is read once. */
+import { createHash, hash } from 'node:crypto';
+import { lstatSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { errorCode } from './errors.ts';
+import type { Memo } from './memo.ts';
+import type { Artifact, Digest } from './record.ts';
+
+/** The sha256 of text (as UTF-8) or bytes. */
+export function sha256(content: string | Uint8Array): Digest {
+  return hash('sha256', content);
+}
+
+/** Below this size one synchronous read is cheaper than a stream's promises. */
+const smallFile = 1 << 20;
+const chunkBytes = 4 << 20;
+
+/** The sha256 of a file's bytes. Reads the next chunk while it digests the last; never holds more than two chunks. */
+export async function digestFile(path: string): Promise<Digest> {
+  if (statSync(path).size <= smallFile) return sha256(readFileSync(path));
+  const file = await open(path, 'r');
+  try {
+    return await digestHandle(file);
+  } finally {
+    await file.close();
+  }
+}
+
+async function digestHandle(file: FileHandle): Promise<Digest> {
+  const digest = createHash('sha256');
+  let reading = Buffer.allocUnsafeSlow(chunkBytes);
+  let spare = Buffer.allocUnsafeSlow(chunkBytes);
+  let pending = file.read(reading, 0, chunkBytes, null);
+  for (;;) {
+    const { bytesRead } = await pending;
+    if (bytesRead === 0) return digest.digest('hex');
+    const full = reading;
+    reading = spare;
+    spare = full;
+    pending = file.read(reading, 0, chunkBytes, null);
+    digest.update(full.subarray(0, bytesRead));
+  }
+}
+
+/** What `stat` says of a file that changes whenever its content does; null when there is no such file. */
+export type FileMark = string | null;
+
+/** The mark of a file or folder as it is now. */
+export function markOf(path: string): FileMark {
+  const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return stat === undefined ? null : `${stat.ino}:${stat.size}:${stat.mtimeNs}:${stat.ctimeNs}`;
+}
+
+/**
+ * Whether a file is surely still what it was when `mark` was taken.
+ * An edit within the clock tick of the mark leaves the same times, so a mark taken that soon after the last change is
+ * not trusted. A tick is some milliseconds, or up to two seconds where the file system keeps whole seconds.
+ * @param takenAt `Date.now()` before the mark was taken and the file read.
+ */
+export function unchanged(path: string, mark: FileMark, takenAt: number): boolean {
+  if (markOf(path) !== mark) return false;
+  return mark === null || isSettled(mark, takenAt);
+}
+
+/** Whether a mark was taken long enough after the file's last change to tell every later change from it. */
+export function isSettled(mark: string, takenAt: number): boolean {
+  const changedNs = BigInt(mark.slice(mark.lastIndexOf(':') + 1));
+  const tickMs = changedNs % 1_000_000_000n === 0n ? 2000 : 100;
+  return Number(changedNs / 1_000_000n) + tickMs < takenAt;
+}
+
+/** One line of a folder's listing: a file with its digest, or an empty folder (its path ends with `/`, no digest). */
+export interface FolderEntry {
+  readonly path: string;
+  readonly digest: Digest | null;
+  readonly bytes: number;
+}
+
+/** The canonical listing of a folder: the blob whose sha256 is the folder's digest. Sorts the entries. */
+export function listingOf(entries: readonly FolderEntry[]): string {
+  const sorted = [...entries].sort((a, b) => (a.path < b.path ? -1 : 1));
+  return `${JSON.stringify({ folder: 1, entries: sorted.map((entry) => [entry.path, entry.digest, entry.bytes]) })}\n`;
+}
+
+/** The entries of a listing. @throws Error when the text is not one. */
+export function parseListing(text: string): FolderEntry[] {
+  const value = JSON.parse(text) as { folder?: unknown; entries?: unknown };
+  if (value.folder !== 1 || !Array.isArray(value.entries)) throw new Error('not the listing of a folder');
+  return value.entries.map((entry: unknown) => {
+    if (!Array.isArray(entry) || typeof entry[0] !== 'string') throw new Error('not the listing of a folder');
+    const [path, digest, bytes] = entry as [string, Digest | null, number];
+    if (path.startsWith('/') || path.split('/').includes('..')) throw new Error(`the listing names ${path}`);
+    return { path, digest, bytes };
+  });
+}
+
+/** All files below a folder, and its empty folders (with a final `/`), relative, with `/` between names. Follows links. */
+export function walk(folder: string, prefix = ''): string[] {
+  const found: string[] = [];
+  for (const entry of readdirSync(join(folder, prefix), { withFileTypes: true })) {
+    const path = prefix + entry.name;
+    const isFolder =
+      entry.isDirectory() ||
+      (entry.isSymbolicLink() && statSync(join(folder, path), { throwIfNoEntry: false })?.isDirectory() === true);
+    if (!isFolder) found.push(path);
+    else {
+      const below = walk(folder, `${path}/`);
+      if (below.length === 0) found.push(`${path}/`);
+      else for (const name of below) found.push(name);
+    }
+  }
+  return found;
+}
+
+interface Known {
+  readonly mark: string;
+  readonly takenAt: number;
+  readonly digest: Digest;
+}
+
+/** Digests of files outside the store. */
+export interface Digester {
+  /**
+   * The content of a file or folder as an artifact, without storing it.
+   * @throws Error when the path does not exist or is neither file nor folder.
+   */
+  of(path: string): Promise<Artifact>;
+  /** Keeps what was learnt for the next process. */
+  save(): void;
+}
+
+/** A digester that remembers, in the memo `digests`. */
+export function openDigester(memo: Memo): Digester {
+  let table: Map<string, Known> | null = null;
+  let grew = false;
+  const known = () => {
+    table ??= new Map(Object.entries((memo.read('digests') as Record<string, Known> | undefined) ?? {}));
+    return table;
+  };
+
+  async function fileDigest(path: string): Promise<Digest> {
+    const hit = known().get(path);
+    if (hit !== undefined && unchanged(path, hit.mark, hit.takenAt)) return hit.digest;
+    const takenAt = Date.now();
+    const mark = markOf(path);
+    const digest = await digestFile(path);
+    if (mark !== null) {
+      known().set(path, { mark, takenAt, digest });
+      grew = true;
+    }
+    return digest;
+  }
+
+  return {
+    async of(given) {
+      const path = resolve(given);
+      let stat: ReturnType<typeof statSync>;
+      try {
+        stat = statSync(path);
+      } catch (thrown) {
+        if (errorCode(thrown) !== 'ENOENT') throw thrown;
+        const dangling = lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true;
+        throw new Error(dangling ? `${path} is a link to nothing` : `${path} does not exist`);
+      }
+      if (stat.isFile()) return { kind: 'file', digest: await fileDigest(path), bytes: stat.size };
+      if (!stat.isDirectory()) throw new Error(`${path} is neither a file nor a folder`);
+      const entries: FolderEntry[] = [];
+      let bytes = 0;
+      for (const name of walk(path)) {
+        if (name.endsWith('/')) {
+          entries.push({ path: name, digest: null, bytes: 0 });
+          continue;
+        }
+        const file = join(path, name);
+        const size = statSync(file).size;
+        entries.push({ path: name, digest: await fileDigest(file), bytes: size });
+        bytes += size;
+      }
+      return { kind: 'folder', digest: sha256(listingOf(entries)), bytes };
+    },
+    save() {
+      if (!grew || table === null) return;
+      memo.write('digests', Object.fromEntries(table));
+      grew = false;
+    },
+  };
+}

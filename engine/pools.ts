@@ -1,0 +1,113 @@
+/** Resource pools: tasks are admitted in order of priority while cpu, gpu and memory last. */
+import { readdirSync } from 'node:fs';
+import { availableParallelism, totalmem } from 'node:os';
+import PQueue, { type Queue, type QueueAddOptions } from 'p-queue';
+import type { Resources } from './graph.ts';
+
+/** What this machine offers: its cores, the NVIDIA devices it shows, and nine tenths of its memory. */
+export function machineResources(): Resources {
+  let gpu = 0;
+  try {
+    gpu = readdirSync('/dev').filter((name) => /^nvidia\d+$/.test(name)).length;
+  } catch {
+    // No /dev, no devices.
+  }
+  return { cpu: availableParallelism(), gpu, memory: Math.floor(totalmem() * 0.9) };
+}
+
+/** What of a pool's total a task is granted; cpu and memory beyond the total mean all of it. Null when it needs GPUs that are not there. */
+export function granted(wanted: Resources, total: Resources): Resources | null {
+  if (wanted.gpu > total.gpu) return null;
+  return { cpu: Math.min(wanted.cpu, total.cpu), gpu: wanted.gpu, memory: Math.min(wanted.memory, total.memory) };
+}
+
+type Run = () => Promise<unknown>;
+interface Options extends QueueAddOptions {
+  readonly needs?: Resources;
+}
+interface Waiting {
+  readonly run: Run;
+  readonly priority: number;
+  readonly needs: Resources;
+}
+
+/** A queue for p-queue that shows only what fits into what is free: to p-queue, it is empty while nothing does. */
+class FittingQueue implements Queue<Run, Options> {
+  readonly #waiting: Waiting[] = [];
+  readonly #free: { cpu: number; gpu: number; memory: number };
+
+  constructor(total: Resources) {
+    this.#free = { ...total };
+  }
+
+  get size(): number {
+    return this.#next() === -1 ? 0 : this.#waiting.length;
+  }
+
+  enqueue(run: Run, options?: Partial<Options>): void {
+    const entry = { run, priority: options?.priority ?? 0, needs: options?.needs ?? { cpu: 0, gpu: 0, memory: 0 } };
+    // Binary search for the end of the entries that come no later: equal priorities stay in order.
+    let low = 0;
+    let high = this.#waiting.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.#waiting[middle]!.priority >= entry.priority) low = middle + 1;
+      else high = middle;
+    }
+    this.#waiting.splice(low, 0, entry);
+  }
+
+  dequeue(): Run | undefined {
+    const [entry] = this.#waiting.splice(this.#next(), 1);
+    if (entry === undefined) return undefined;
+    this.#take(entry.needs, 1);
+    return async () => {
+      try {
+        return await entry.run();
+      } finally {
+        this.#take(entry.needs, -1);
+      }
+    };
+  }
+
+  filter(options: Readonly<Partial<Options>>): Run[] {
+    return this.#waiting.filter(({ priority }) => priority === options.priority).map(({ run }) => run);
+  }
+
+  setPriority(): void {
+    throw new Error('priorities are fixed when a task is queued');
+  }
+
+  /** The first entry, in order of priority, that fits; -1 when none does. */
+  #next(): number {
+    const { cpu, gpu, memory } = this.#free;
+    return this.#waiting.findIndex(({ needs }) => needs.cpu <= cpu && needs.gpu <= gpu && needs.memory <= memory);
+  }
+
+  #take(needs: Resources, sign: 1 | -1): void {
+    this.#free.cpu -= sign * needs.cpu;
+    this.#free.gpu -= sign * needs.gpu;
+    this.#free.memory -= sign * needs.memory;
+  }
+}
+
+/** Admits work to one set of pools. */
+export interface Pools {
+  readonly total: Resources;
+  /** Runs `work` when what it needs (as granted) is free; higher priorities first. */
+  admit<T>(needs: Resources, priority: number, work: () => Promise<T>): Promise<T>;
+}
+
+/** @param jobs the most tasks at a time, whatever they need. */
+export function openPools(total: Resources, jobs: number): Pools {
+  class ThisQueue extends FittingQueue {
+    constructor() {
+      super(total);
+    }
+  }
+  const queue = new PQueue<ThisQueue, Options>({ concurrency: jobs, queueClass: ThisQueue });
+  return {
+    total,
+    admit: (needs, priority, work) => queue.add(work, { priority, needs }),
+  };
+}

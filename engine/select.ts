@@ -1,0 +1,54 @@
+/** Picks tasks of a graph by the names a user gives, with everything upstream of them. */
+import { UsageError } from './errors.ts';
+import type { Graph, Task } from './graph.ts';
+import { nearest } from './suggest.ts';
+
+/** The tasks whose artifacts a task takes, each once. */
+export function producersOf(task: Task): string[] {
+  const producers = new Set<string>();
+  for (const ref of Object.values(task.inputs)) {
+    if (ref.kind === 'artifact') producers.add(ref.task);
+    else if (ref.kind === 'all') for (const member of ref.members) producers.add(member.task);
+  }
+  return [...producers];
+}
+
+/**
+ * The ids of the tasks that targets name, and of all that those depend on.
+ * @param targets names of stages, ids of tasks, or either with `*` for any text; none means every task.
+ * @throws UsageError for a target that names nothing, with the nearest names.
+ */
+export function selectTasks(graph: Graph, targets: readonly string[]): ReadonlySet<string> {
+  if (targets.length === 0) return new Set(graph.tasks.map((task) => task.id));
+  const byId = new Map(graph.tasks.map((task) => [task.id, task]));
+  const selected = new Set<string>();
+  const open: string[] = [];
+  for (const target of targets) {
+    const named = tasksNamed(graph, target);
+    if (named.length === 0) {
+      const names = [...new Set(graph.tasks.flatMap((task) => [task.stage, task.id]))];
+      const close = nearest(target, names);
+      const hint = close.length > 0 ? ` Did you mean ${close.join(' or ')}?` : ` Its stages are ${stageNames(graph)}.`;
+      throw new UsageError(`pipeline ${graph.name} has no stage or task \`${target}\`.${hint}`);
+    }
+    for (const task of named) open.push(task.id);
+  }
+  for (let id = open.pop(); id !== undefined; id = open.pop()) {
+    if (selected.has(id)) continue;
+    selected.add(id);
+    const task = byId.get(id)!;
+    open.push(...producersOf(task), ...task.needs);
+  }
+  return selected;
+}
+
+/** The tasks that one target names, without what they depend on. */
+export function tasksNamed(graph: Graph, target: string): Task[] {
+  if (!target.includes('*')) return graph.tasks.filter((task) => task.id === target || task.stage === target);
+  const pattern = new RegExp(`^${target.replaceAll(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*')}$`);
+  return graph.tasks.filter((task) => pattern.test(task.id) || pattern.test(task.stage));
+}
+
+function stageNames(graph: Graph): string {
+  return [...new Set(graph.tasks.map((task) => task.stage))].join(', ');
+}

@@ -1,0 +1,368 @@
+/** The content-addressed store: blobs in cache/cas, records in cache/ac, folders rebuilt from hard links in cache/trees. */
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  fchmodSync,
+  fsyncSync,
+  futimesSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { type Catalog, type Entry, openCatalog } from './catalog.ts';
+import { digestFile, type FolderEntry, listingOf, parseListing, sha256, walk } from './digest.ts';
+import { errorCode } from './errors.ts';
+import type { EventBody } from './events.ts';
+import { identityText, isAlive, parseIdentity, self } from './identity.ts';
+import { canonicalJson } from './manifest.ts';
+import type { Memo } from './memo.ts';
+import type { Artifact, Digest, TaskRecord } from './record.ts';
+
+/**
+ * Every blob bears this modification time (2000-01-01, seconds since 1970). Root may write to a read-only file; whoever
+ * does moves the time, and one `stat` tells that the content must be digested again.
+ */
+const sealedTime = 946_684_800;
+
+export interface Store {
+  readonly cache: string;
+  readonly catalog: Catalog;
+  blobPath(digest: Digest): string;
+  hasBlob(digest: Digest): boolean;
+  readBlob(digest: Digest): Buffer;
+  /** Stores bytes. */
+  putBytes(content: string | Uint8Array): Digest;
+  /** Takes a file into the store by renaming it: it is gone from where it was. */
+  adoptFile(path: string): Promise<Artifact>;
+  /** Takes the files of a folder into the store, and its listing. Links are followed. */
+  adoptFolder(path: string): Promise<Artifact>;
+  /** The files of a folder artifact. */
+  entriesOf(folder: Digest): FolderEntry[];
+  /** Whether a blob is there and, as far as its times tell, untouched; one that was touched is digested again. */
+  isSound(digest: Digest): Promise<boolean>;
+  /** The blobs of an artifact that are missing or damaged; damaged ones go to quarantine. */
+  unsound(artifact: Artifact): Promise<Digest[]>;
+  /** A read-only path of an artifact: `file` linked to the blob, or the folder under cache/trees. */
+  materialise(artifact: Artifact, file: string): Promise<string>;
+  /** The record under a key, read from the disk; null when there is none or it is damaged. */
+  readRecord(key: Digest): TaskRecord | null;
+  /** Writes the record of a finished task: last, when all its blobs are in the store. */
+  putRecord(record: TaskRecord): void;
+  /** Forgets the record under a key. */
+  removeRecord(key: Digest): void;
+  /** Moves a damaged file of the store out of the way, so that it is kept for a look and used no more. */
+  quarantine(path: string, problem: string): void;
+  /** Removes what processes that have died left half-made. */
+  sweep(): void;
+  /** Keeps the catalog for the next process. */
+  save(): void;
+}
+
+/** Opens the store in a cache folder; makes nothing until something is put in. */
+export function openStore(cache: string, memo: Memo, say: (body: EventBody) => void): Store {
+  const recordPath = (key: Digest) => join(cache, 'ac', key.slice(0, 2), key);
+  const blobPath = (digest: Digest) => join(cache, 'cas', digest.slice(0, 2), digest);
+  let temporaries = 0;
+
+  function temporary(): string {
+    const folder = join(cache, 'tmp');
+    if (temporaries === 0) mkdirSync(folder, { recursive: true });
+    temporaries += 1;
+    return join(folder, `${identityText(self())}-${temporaries}`);
+  }
+
+  /** Renames into a shard folder, which is made when it is not there. */
+  function install(from: string, to: string): void {
+    try {
+      renameSync(from, to);
+    } catch (thrown) {
+      if (errorCode(thrown) !== 'ENOENT') throw thrown;
+      mkdirSync(dirname(to), { recursive: true });
+      renameSync(from, to);
+    }
+  }
+
+  /** Writes a file durably under a temporary name. */
+  function writeTemporary(content: string | Uint8Array, seal: boolean): string {
+    const path = temporary();
+    const file = openSync(path, 'wx', 0o644);
+    try {
+      const bytes = typeof content === 'string' ? Buffer.from(content) : content;
+      for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
+      if (seal) sealOpen(file);
+      fsyncSync(file);
+    } catch (thrown) {
+      rmSync(path, { force: true });
+      throw thrown;
+    } finally {
+      closeSync(file);
+    }
+    return path;
+  }
+
+  function sealOpen(file: number): void {
+    fchmodSync(file, 0o444);
+    futimesSync(file, sealedTime, sealedTime);
+  }
+
+  function isSealed(path: string, bytes?: number): boolean {
+    const stat = statSync(path, { throwIfNoEntry: false });
+    return stat !== undefined && stat.mtimeMs === sealedTime * 1000 && (bytes === undefined || stat.size === bytes);
+  }
+
+  function quarantine(path: string, problem: string): void {
+    const folder = join(cache, 'quarantine');
+    mkdirSync(folder, { recursive: true });
+    try {
+      renameSync(path, join(folder, `${basename(path)}-${Date.now().toString(36)}`));
+    } catch (thrown) {
+      if (errorCode(thrown) !== 'ENOENT') throw thrown;
+    }
+    say({ type: 'quarantined', path, problem });
+  }
+
+  function readRecord(key: Digest): TaskRecord | null {
+    let text: string;
+    try {
+      text = readFileSync(recordPath(key), 'utf8');
+    } catch (thrown) {
+      if (errorCode(thrown) === 'ENOENT') return null;
+      throw thrown;
+    }
+    try {
+      const record = JSON.parse(text) as TaskRecord;
+      if (record.key === key && typeof record.outputs === 'object' && typeof record.log === 'string') return record;
+    } catch {
+      // Told below.
+    }
+    quarantine(recordPath(key), 'not a readable record');
+    return null;
+  }
+
+  function entriesOf(folder: Digest): FolderEntry[] {
+    return parseListing(readFileSync(blobPath(folder), 'utf8'));
+  }
+
+  function entryOf(record: TaskRecord): Entry {
+    const others = new Set<Digest>([record.log]);
+    if (record.manifest.code !== null) others.add(record.manifest.code);
+    for (const artifact of Object.values(record.outputs)) {
+      if (artifact.kind !== 'folder' || !existsSync(blobPath(artifact.digest))) continue;
+      for (const { digest } of entriesOf(artifact.digest)) if (digest !== null) others.add(digest);
+    }
+    const { key, task, run, startedAt, seconds, outputs } = record;
+    return { key, task, run, startedAt, seconds, outputs, others: [...others] };
+  }
+
+  let catalog: Catalog | undefined;
+  function openedCatalog(): Catalog {
+    catalog ??= openCatalog(cache, memo, (key) => {
+      const record = readRecord(key);
+      return record === null ? null : entryOf(record);
+    });
+    return catalog;
+  }
+
+  function putBytes(content: string | Uint8Array): Digest {
+    const digest = sha256(content);
+    const bytes = typeof content === 'string' ? Buffer.byteLength(content) : content.length;
+    const path = blobPath(digest);
+    if (!isSealed(path, bytes)) install(writeTemporary(content, true), path);
+    return digest;
+  }
+
+  async function adoptFile(path: string): Promise<Artifact> {
+    const { size } = statSync(path);
+    const digest = await digestFile(path);
+    const to = blobPath(digest);
+    if (isSealed(to, size)) {
+      rmSync(path);
+    } else {
+      const file = openSync(path, 'r');
+      try {
+        sealOpen(file);
+        fsyncSync(file);
+      } finally {
+        closeSync(file);
+      }
+      install(path, to);
+    }
+    return { kind: 'file', digest, bytes: size };
+  }
+
+  async function isSound(digest: Digest): Promise<boolean> {
+    const path = blobPath(digest);
+    if (isSealed(path)) return true;
+    if (!existsSync(path)) return false;
+    if ((await digestFile(path)) !== digest) {
+      quarantine(path, 'its content is not what its name says');
+      return false;
+    }
+    // A copy of the cache that did not keep times, or somebody's `touch`: sound, sealed again.
+    const file = openSync(path, 'r');
+    try {
+      sealOpen(file);
+    } finally {
+      closeSync(file);
+    }
+    return true;
+  }
+
+  async function materialiseFolder(digest: Digest): Promise<string> {
+    const tree = join(cache, 'trees', digest);
+    const entries = entriesOf(digest);
+    if (existsSync(tree)) {
+      const names = new Set(walk(tree));
+      const intact =
+        names.size === entries.length &&
+        entries.every(({ path, bytes, digest: blob }) => {
+          if (!names.has(path)) return false;
+          return blob === null || isSealed(join(tree, path), bytes);
+        });
+      if (intact) return tree;
+      removeTree(tree);
+    }
+    const building = temporary();
+    mkdirSync(building);
+    for (const { path, digest: blob } of entries) {
+      const to = join(building, path);
+      mkdirSync(blob === null ? to : dirname(to), { recursive: true });
+      if (blob !== null) linkOrCopy(blobPath(blob), to);
+    }
+    // Read-only folders keep all but root from adding to an artifact.
+    for (const folder of foldersOf(building)) chmodSync(folder, 0o555);
+    chmodSync(building, 0o755);
+    mkdirSync(dirname(tree), { recursive: true });
+    try {
+      renameSync(building, tree);
+    } catch (thrown) {
+      // Another process made the same tree meanwhile.
+      removeTree(building);
+      if (!existsSync(tree)) throw thrown;
+    }
+    chmodSync(tree, 0o555);
+    return tree;
+  }
+
+  return {
+    cache,
+    get catalog() {
+      return openedCatalog();
+    },
+    blobPath,
+    hasBlob: (digest) => existsSync(blobPath(digest)),
+    readBlob: (digest) => readFileSync(blobPath(digest)),
+    putBytes,
+    adoptFile,
+    async adoptFolder(path) {
+      const entries: FolderEntry[] = [];
+      let bytes = 0;
+      for (const name of walk(path)) {
+        if (name.endsWith('/')) entries.push({ path: name, digest: null, bytes: 0 });
+        else {
+          const artifact = await adoptFile(join(path, name));
+          entries.push({ path: name, digest: artifact.digest, bytes: artifact.bytes });
+          bytes += artifact.bytes;
+        }
+      }
+      return { kind: 'folder', digest: putBytes(listingOf(entries)), bytes };
+    },
+    entriesOf,
+    isSound,
+    async unsound(artifact) {
+      if (!(await isSound(artifact.digest))) return [artifact.digest];
+      if (artifact.kind === 'file') return [];
+      const bad: Digest[] = [];
+      for (const { digest } of entriesOf(artifact.digest)) {
+        if (digest !== null && !(await isSound(digest))) bad.push(digest);
+      }
+      return bad;
+    },
+    async materialise(artifact, file) {
+      if (artifact.kind === 'folder') return materialiseFolder(artifact.digest);
+      mkdirSync(dirname(file), { recursive: true });
+      linkOrCopy(blobPath(artifact.digest), file);
+      return file;
+    },
+    readRecord,
+    putRecord(record) {
+      const entry = entryOf(record);
+      install(
+        writeTemporary(`${JSON.stringify(JSON.parse(canonicalJson(record)), null, 1)}\n`, false),
+        recordPath(record.key),
+      );
+      openedCatalog().add(entry);
+    },
+    removeRecord(key) {
+      rmSync(recordPath(key), { force: true });
+      openedCatalog().remove(key);
+    },
+    quarantine,
+    sweep() {
+      for (const name of namesIn(join(cache, 'tmp'))) {
+        const owner = parseIdentity(name);
+        if (owner === null || !isAlive(owner)) removeTree(join(cache, 'tmp', name));
+      }
+    },
+    save: () => catalog?.save(),
+  };
+}
+
+/** The names in a folder; none when it does not exist. */
+export function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch (thrown) {
+    if (errorCode(thrown) === 'ENOENT') return [];
+    throw thrown;
+  }
+}
+
+function foldersOf(root: string): string[] {
+  return readdirSync(root, { withFileTypes: true, recursive: true })
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => join(entry.parentPath, entry.name));
+}
+
+/** Removes a file or a folder, read-only folders in it too. */
+export function removeTree(path: string): void {
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) return;
+  try {
+    rmSync(path, { recursive: true, force: true });
+  } catch (thrown) {
+    if (!stat.isDirectory() || !['EACCES', 'EPERM'].includes(errorCode(thrown) ?? '')) throw thrown;
+    chmodSync(path, 0o755);
+    for (const folder of foldersOf(path)) chmodSync(folder, 0o755);
+    rmSync(path, { recursive: true, force: true });
+  }
+}
+
+/** Gives a file another name by hard link, or copies it (sharing blocks if the disk can) where links are not to be had. */
+function linkOrCopy(from: string, to: string): void {
+  try {
+    linkSync(from, to);
+  } catch (thrown) {
+    if (!['EPERM', 'EXDEV', 'EMLINK', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(errorCode(thrown) ?? ''))
+      throw thrown;
+    copyFileSync(from, to, constants.COPYFILE_FICLONE);
+    const file = openSync(to, 'r');
+    try {
+      futimesSync(file, sealedTime, sealedTime);
+      fchmodSync(file, 0o444);
+    } finally {
+      closeSync(file);
+    }
+  }
+}

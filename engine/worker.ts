@@ -1,0 +1,119 @@
+/** The program of a worker process: imports stage modules and runs one task at a time, or a command, as the engine asks. */
+import { isMainThread, parentPort, Worker as Thread } from 'node:worker_threads';
+import { runCommand } from './command.ts';
+import type { Complaint, Description, Reply, Request, StageJob } from './protocol.ts';
+import type { Stage } from './stage.ts';
+
+/** How often a task's progress is passed on. */
+const progressMs = 100;
+
+if (isMainThread) serve();
+else watch(process.ppid);
+
+/**
+ * Ends the process group when the engine is gone. A thread of its own: a stage may compute for minutes without
+ * returning to the event loop, where the closed channel would be noticed.
+ */
+function watch(parent: number): void {
+  parentPort?.unref();
+  setInterval(() => {
+    if (process.ppid !== parent) process.kill(-process.pid, 'SIGKILL');
+  }, 250);
+}
+
+function serve(): void {
+  // This very file: `import.meta.url` of a bundle means its source.
+  new Thread(process.argv[1]!).unref();
+  process.on('disconnect', () => process.kill(-process.pid, 'SIGKILL'));
+  let controller = new AbortController();
+  process.on('message', async (request: Request) => {
+    switch (request.type) {
+      case 'abort':
+        controller.abort(new Error('the task was cancelled'));
+        return;
+      case 'describe':
+        reply({ type: 'described', description: await describe(request.module) });
+        return;
+      case 'stage':
+      case 'command': {
+        controller = new AbortController();
+        const complaint =
+          request.type === 'stage' ? await runStage(request, controller.signal) : await runCommand(request);
+        reply(complaint === null ? { type: 'finished' } : { type: 'failed', complaint });
+      }
+    }
+  });
+}
+
+function reply(message: Reply): void {
+  if (process.connected) process.send!(message);
+}
+
+async function importStage(module: string): Promise<Stage> {
+  const { default: stage } = (await import(module)) as { default?: Partial<Stage> };
+  const isStage =
+    typeof stage === 'object' &&
+    typeof stage.description === 'string' &&
+    [stage.params, stage.inputs, stage.outputs].every((part) => typeof part === 'object' && part !== null) &&
+    typeof stage.run === 'function';
+  if (!isStage) throw new Error('is no stage: its default export must be what defineStage({ … }) returns');
+  return stage as Stage;
+}
+
+async function describe(module: string): Promise<Description> {
+  try {
+    const { description, params, inputs, outputs } = await importStage(module);
+    return { interface: JSON.parse(JSON.stringify({ description, params, inputs, outputs })) };
+  } catch (thrown) {
+    return { problem: thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown) };
+  }
+}
+
+async function runStage(job: StageJob, signal: AbortSignal): Promise<Complaint | null> {
+  process.chdir(job.folder);
+  const before = { ...process.env };
+  Object.assign(process.env, job.env);
+  let told = 0;
+  try {
+    const stage = await importStage(job.module);
+    await stage.run({
+      params: job.params as never,
+      inputs: job.inputs as never,
+      outputs: job.outputs,
+      cpus: job.cpus,
+      scratch: job.scratch,
+      retained: job.retained,
+      signal,
+      log: (line) => {
+        process.stdout.write(`${line}\n`);
+      },
+      progress: (done, total) => {
+        const now = Date.now();
+        if (now - told < progressMs && done < total) return;
+        told = now;
+        reply({ type: 'progress', done, total });
+      },
+      measure: (name, value) => {
+        const exact = typeof value === 'number' && !Number.isFinite(value) ? String(value) : value;
+        reply({ type: 'measure', name, value: exact });
+      },
+    });
+    return null;
+  } catch (thrown) {
+    return complaintOf(thrown);
+  } finally {
+    for (const name of Object.keys(job.env)) {
+      if (before[name] === undefined) delete process.env[name];
+      else process.env[name] = before[name];
+    }
+    // The private folder is about to go.
+    process.chdir('/');
+  }
+}
+
+function complaintOf(thrown: unknown): Complaint {
+  if (!(thrown instanceof Error)) return { kind: 'exception', message: `threw ${String(thrown)}` };
+  // A bundle holds its own copy of the class: `instanceof` would not know it.
+  if (thrown.name === 'StageError') return { kind: 'stage-error', message: thrown.message };
+  return { kind: 'exception', message: `${thrown.name}: ${thrown.message}`, stack: thrown.stack ?? '' };
+}

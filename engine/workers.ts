@@ -1,0 +1,172 @@
+/** Warm worker processes: each runs one task at a time, and one that crashes or runs out of time is replaced. */
+import { type ChildProcess, fork } from 'node:child_process';
+import { closeSync, ftruncateSync, openSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Complaint, Description, Job, Reply, Request } from './protocol.ts';
+
+/** How long a cancelled task may take to end by itself. */
+const graceMs = 500;
+
+/** What a task tells while it runs. */
+export interface Listener {
+  progress(done: number, total: number): void;
+  measure(name: string, value: number | string): void;
+}
+
+export interface Worker {
+  readonly pid: number;
+  /** The file that all output of the process goes to; emptied when a task begins. */
+  readonly log: string;
+  readonly isAlive: boolean;
+  /** Imports a bundled module and gives its interface. */
+  describe(module: string): Promise<Description>;
+  /** Runs one task. Resolves with null when it finished, else with the complaint; a process that died is one. */
+  run(job: Job, listener: Listener): Promise<Complaint | null>;
+  /** Asks the running task to end, and ends the process and all that it started if it does not. */
+  cancel(): void;
+  /** Ends the process. Resolves when it is gone. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts a worker process. It leads its own process group, so that what it starts can be ended with it, and writes
+ * straight to the log: a task that prints a gigabyte costs the engine no memory, and a crash leaves its last words.
+ */
+export async function startWorker(entry: string, log: string): Promise<Worker> {
+  const output = openSync(log, 'a');
+  const child = fork(entry, [], {
+    stdio: ['ignore', output, output, 'ipc'],
+    execArgv: ['--enable-source-maps'],
+    serialization: 'advanced',
+    detached: true,
+  });
+  let alive = true;
+  let settle: ((answer: { reply: Reply } | { died: Complaint }) => void) | null = null;
+  let listener: Listener | null = null;
+
+  const gone = new Promise<void>((resolve) => {
+    const end = (message: string) => {
+      if (!alive) return;
+      alive = false;
+      closeSync(output);
+      settle?.({ died: { kind: 'crash', message } });
+      resolve();
+    };
+    child.on('exit', (code, signal) => {
+      // Whatever the process started must not outlive it.
+      killGroup(child);
+      end(signal === null ? `its process exited with code ${code} before the task was done` : describeSignal(signal));
+    });
+    child.on('error', (error) => end(`its process could not be used: ${error.message}`));
+  });
+  child.on('message', (reply: Reply) => {
+    if (reply.type === 'progress') listener?.progress(reply.done, reply.total);
+    else if (reply.type === 'measure') listener?.measure(reply.name, reply.value);
+    else settle?.({ reply });
+  });
+
+  function ask(request: Request): Promise<{ reply: Reply } | { died: Complaint }> {
+    if (!alive) return Promise.resolve({ died: { kind: 'crash', message: 'its process had ended' } });
+    return new Promise((resolve) => {
+      settle = (answer) => {
+        settle = null;
+        resolve(answer);
+      };
+      // A failure to send shows as the process's exit.
+      child.send(request, () => undefined);
+    });
+  }
+
+  return {
+    pid: child.pid ?? 0,
+    log,
+    get isAlive() {
+      return alive;
+    },
+    async describe(module) {
+      const answer = await ask({ type: 'describe', module });
+      if ('died' in answer) return { problem: `while it was imported, ${answer.died.message}` };
+      return answer.reply.type === 'described' ? answer.reply.description : { problem: 'gave no description' };
+    },
+    async run(job, taskListener) {
+      if (alive) ftruncateSync(output, 0);
+      listener = taskListener;
+      const answer = await ask(job);
+      listener = null;
+      if ('died' in answer) return answer.died;
+      return answer.reply.type === 'failed' ? answer.reply.complaint : null;
+    },
+    cancel() {
+      if (!alive) return;
+      child.send({ type: 'abort' } satisfies Request, () => undefined);
+      setTimeout(() => killGroup(child), graceMs).unref();
+    },
+    async stop() {
+      killGroup(child);
+      await gone;
+    },
+  };
+}
+
+function killGroup(child: ChildProcess): void {
+  if (child.pid === undefined) return;
+  try {
+    process.kill(-child.pid, 'SIGKILL');
+  } catch {
+    // No process of the group is left.
+  }
+}
+
+function describeSignal(signal: NodeJS.Signals): string {
+  const meaning: Partial<Record<NodeJS.Signals, string>> = {
+    SIGSEGV: 'a memory error in native code',
+    SIGABRT: 'native code gave up, or memory ran out',
+    SIGKILL: 'ended from outside; the system does so when memory runs out',
+    SIGBUS: 'a memory error: a file that was mapped shrank, or the disk is full',
+    SIGILL: 'an instruction that this processor does not have',
+  };
+  return `its process was ended by ${signal}${meaning[signal] === undefined ? '' : ` (${meaning[signal]})`}`;
+}
+
+/** The workers of one run. */
+export interface Workers {
+  /** An idle worker, or a new one. */
+  take(): Promise<Worker>;
+  /** Gives a worker back; one that has died is forgotten. */
+  give(worker: Worker): void;
+  stopAll(): Promise<void>;
+}
+
+/**
+ * @param folder where the logs of the processes lie.
+ * @param prefix begins the names of the logs.
+ */
+export function openWorkers(entry: () => Promise<string>, folder: string, prefix: string): Workers {
+  const idle: Worker[] = [];
+  const all = new Set<Worker>();
+  let started = 0;
+  const forget = (worker: Worker) => {
+    all.delete(worker);
+    rmSync(worker.log, { force: true });
+  };
+  return {
+    async take() {
+      for (let worker = idle.pop(); worker !== undefined; worker = idle.pop()) {
+        if (worker.isAlive) return worker;
+        forget(worker);
+      }
+      started += 1;
+      const worker = await startWorker(await entry(), join(folder, `${prefix}-worker-${started}.log`));
+      all.add(worker);
+      return worker;
+    },
+    give(worker) {
+      if (worker.isAlive) idle.push(worker);
+      else forget(worker);
+    },
+    async stopAll() {
+      await Promise.all([...all].map((worker) => worker.stop()));
+      for (const worker of all) forget(worker);
+    },
+  };
+}
