@@ -1,5 +1,5 @@
 /** NormalFloat quantization in blocks, single and double (QLoRA: Dettmers et al. 2023, section 3): the reference, in plain code. */
-import { roundToBf16 } from './bf16.ts';
+import { roundToBfloat16 } from './float16.ts';
 import { type Bits, dynamicMap, normalFloatCodebook } from './nf4_codebooks.ts';
 
 /** Elements of absmax that share one nested scale, under double quantization. */
@@ -65,7 +65,7 @@ export function dequantize({ codes, absmax, codebook, block }: Quantized): Float
     const code = (i & 1) === 0 ? pair >>> 4 : pair & 15;
     weights[i] = codebook[code]! * absmax[Math.floor(i / block)]!;
   }
-  return roundToBf16(weights);
+  return roundToBfloat16(weights);
 }
 
 /**

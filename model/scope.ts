@@ -1,4 +1,5 @@
 /** Where a step gets its tensors from: implemented by the tracer in compile/, and here eagerly over plain tensors. */
+import { roundToBfloat16 } from './float16.ts';
 import { type Tensor, tf } from './tf.ts';
 
 /** How the elements of a weight are stored. TF.js sees float32 for float32 and bf16, int32 for int32 and uint8. */
@@ -28,7 +29,10 @@ export type Step<Outputs extends string = string> = (scope: Scope) => Readonly<R
 /** The content of a tensor on the host. */
 export type TensorData = Float32Array | Int32Array | Uint8Array;
 
-/** A scope over plain tensors: steps run kernel by kernel on the current TF.js backend. The oracle of traced programs. */
+/**
+ * A scope over plain tensors: steps run kernel by kernel on the current TF.js backend. The oracle of traced programs.
+ * A weight that is stored as bf16 is rounded to it.
+ */
 export class EagerScope implements Scope {
   readonly #tensors = new Map<string, Tensor>();
   readonly #names = new Map<number, string>();
@@ -41,12 +45,11 @@ export class EagerScope implements Scope {
   }
 
   weight(name: string, shape: readonly number[], storage: Storage, _group: Group): Tensor {
-    return this.#tensor(
-      name,
-      shape,
-      storage === 'int32' || storage === 'uint8' ? 'int32' : 'float32',
-      this.#data.get(name),
-    );
+    const data = this.#data.get(name);
+    if (storage === 'bf16' && data !== undefined) {
+      return this.#tensor(name, shape, 'float32', roundToBfloat16(Float32Array.from(data)));
+    }
+    return this.#tensor(name, shape, storage === 'int32' || storage === 'uint8' ? 'int32' : 'float32', data);
   }
 
   state(name: string, shape: readonly number[], _group: Group): Tensor {

@@ -1,0 +1,141 @@
+/** Low-rank adapters (LoRA: Hu et al. 2021): which matrices they sit on, what they are called, how they begin. */
+import type { Gpt2Config } from './config.ts';
+import type { Gpt2Weights } from './gpt2.ts';
+import { dropout } from './kernels/dropout.ts';
+import { loraMatMul } from './kernels/lora_matmul.ts';
+import { Random } from './random.ts';
+import type { Tensor } from './tf.ts';
+
+/** What an adapter can sit on: queries, keys, values, the attention's output, and the two maps of the MLP. */
+export const loraTargets = ['q', 'k', 'v', 'o', 'fc', 'proj'] as const;
+export type LoraTarget = (typeof loraTargets)[number];
+
+export interface LoraConfig {
+  /** Columns of B and rows of A. */
+  readonly rank: number;
+  /** The update is scaled by alpha / rank. */
+  readonly alpha: number;
+  readonly targets: readonly LoraTarget[];
+}
+
+/** The maps of a block, in the order that numbers their dropout sites. */
+const matrices = ['attn.c_attn', 'attn.c_proj', 'mlp.c_fc', 'mlp.c_proj'] as const;
+
+/** Where each target lies: a matrix, the part of its output (in widths: offset, width), and its input (in widths). */
+const places = {
+  q: { matrix: 'attn.c_attn', offset: 0, width: 1, input: 1 },
+  k: { matrix: 'attn.c_attn', offset: 1, width: 1, input: 1 },
+  v: { matrix: 'attn.c_attn', offset: 2, width: 1, input: 1 },
+  o: { matrix: 'attn.c_proj', offset: 0, width: 1, input: 1 },
+  fc: { matrix: 'mlp.c_fc', offset: 0, width: 4, input: 1 },
+  proj: { matrix: 'mlp.c_proj', offset: 0, width: 1, input: 4 },
+} as const satisfies Record<
+  LoraTarget,
+  { matrix: (typeof matrices)[number]; offset: number; width: number; input: number }
+>;
+
+/** One adapter: the update scale (x Aᵀ) Bᵀ of columns offset .. offset + width of a matrix's output. */
+export interface AdapterSite {
+  readonly layer: number;
+  readonly target: LoraTarget;
+  /** The matrix it sits on: `h.0.attn.c_attn`. */
+  readonly matrix: string;
+  /** Name of A [rank, inFeatures]: `h.0.q.lora_A`. */
+  readonly a: string;
+  /** Name of B [width, rank]: `h.0.q.lora_B`. */
+  readonly b: string;
+  readonly inFeatures: number;
+  readonly offset: number;
+  readonly width: number;
+}
+
+/** Every adapter of a model, by layer and then in the order of `loraTargets`, whatever the order they are asked for in. */
+export function adapterSites(config: Gpt2Config, targets: readonly LoraTarget[]): AdapterSite[] {
+  const chosen = loraTargets.filter((target) => targets.includes(target));
+  return Array.from({ length: config.layers }, (_, layer) =>
+    chosen.map((target) => {
+      const { matrix, offset, width, input } = places[target];
+      return {
+        layer,
+        target,
+        matrix: `h.${layer}.${matrix}`,
+        a: `h.${layer}.${target}.lora_A`,
+        b: `h.${layer}.${target}.lora_B`,
+        inFeatures: input * config.width,
+        offset: offset * config.width,
+        width: width * config.width,
+      };
+    }),
+  ).flat();
+}
+
+/** The shapes of all adapter tensors by name: A then B of each site. */
+export function adapterShapes(config: Gpt2Config, lora: LoraConfig): Map<string, readonly number[]> {
+  return new Map(
+    adapterSites(config, lora.targets).flatMap(({ a, b, inFeatures, width }) => [
+      [a, [lora.rank, inFeatures]] as const,
+      [b, [width, lora.rank]] as const,
+    ]),
+  );
+}
+
+/**
+ * Fresh adapters: A uniform within ±1 / sqrt(inFeatures), which is PEFT's Kaiming initialization, and B zero, so that the
+ * model begins as it was. Each tensor depends on the seed and its own name alone.
+ */
+export function initialAdapters(config: Gpt2Config, lora: LoraConfig, seed: number): Map<string, Float32Array> {
+  const adapters = new Map<string, Float32Array>();
+  for (const { a, b, inFeatures, width } of adapterSites(config, lora.targets)) {
+    const random = new Random(seed, a);
+    const bound = 1 / Math.sqrt(inFeatures);
+    adapters.set(
+      a,
+      Float32Array.from({ length: lora.rank * inFeatures }, () => (2 * random.uniform() - 1) * bound),
+    );
+    adapters.set(b, new Float32Array(width * lora.rank));
+  }
+  return adapters;
+}
+
+/** Dropout on what adapters read, in training. */
+export interface AdapterDropout {
+  readonly rate: number;
+  readonly seed: number;
+  /** int32 [1] */
+  readonly step: Tensor;
+}
+
+/**
+ * A model's weights with adapters on them. Adapters of one matrix read the same input, with one dropout mask.
+ * @param tensors A and B of each site, by name.
+ */
+export function withAdapters(
+  base: Gpt2Weights,
+  config: Gpt2Config,
+  lora: LoraConfig,
+  tensors: ReadonlyMap<string, Tensor>,
+  adapterDropout?: AdapterDropout,
+): Gpt2Weights {
+  const scale = lora.alpha / lora.rank;
+  const all = adapterSites(config, lora.targets);
+  return {
+    tensor: base.tensor,
+    linear(name, outFeatures, inFeatures) {
+      const map = base.linear(name, outFeatures, inFeatures);
+      const sites = all.filter(({ matrix }) => matrix === name);
+      if (sites.length === 0) return map;
+      return (x) => {
+        const input = adapterDropout === undefined ? x : drop(x, name, sites[0]!.layer, adapterDropout);
+        return sites.reduce(
+          (y, { a, b, offset }) => loraMatMul(y, input, tensors.get(a)!, tensors.get(b)!, { scale, offset }),
+          map(x),
+        );
+      };
+    },
+  };
+}
+
+function drop(x: Tensor, name: string, layer: number, { rate, seed, step }: AdapterDropout): Tensor {
+  const site = layer * matrices.length + matrices.findIndex((matrix) => name === `h.${layer}.${matrix}`);
+  return dropout(x, step, { rate, seed, site });
+}

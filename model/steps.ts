@@ -1,0 +1,155 @@
+/** The steps that programs are traced from: training adapters, training a whole model, evaluating, and generating. */
+import type { Gpt2Config } from './config.ts';
+import { type Gpt2, type Gpt2Weights, gpt2, hiddenStates, logits } from './gpt2.ts';
+import { cachedAttention, cacheWrite } from './kernels/cache.ts';
+import { crossEntropy, tokenLogProb } from './kernels/cross_entropy.ts';
+import { linear } from './kernels/linear.ts';
+import { adapterShapes, type LoraConfig, withAdapters } from './lora.ts';
+import { frozenWeights, type Matrices } from './matrix.ts';
+import { type AdamW, minimize, type Parameter } from './optimizer.ts';
+import type { Scope, Step } from './scope.ts';
+import { type Tensor, tf } from './tf.ts';
+
+/** How many sequences of how many tokens a step takes. */
+interface Batch {
+  readonly batch: number;
+  readonly length: number;
+}
+
+/** A model that is not trained: a frozen base, with adapters or without. */
+interface Frozen {
+  readonly config: Gpt2Config;
+  readonly matrices: Matrices;
+  readonly lora?: LoraConfig | undefined;
+}
+
+/** Dropout on the adapters' input: the share of elements dropped, and the seed of the masks (an integer in [0, 2^31)). */
+interface Dropout {
+  readonly rate: number;
+  readonly seed: number;
+}
+
+/**
+ * Trains adapters on a frozen base by one step.
+ *
+ * Inputs: tokens and positions int32 [B, T]; targets int32 [B * T], negative where there is none; hyper [2], the learning
+ * rate and the step counted from 1; step int32 [1], which picks the dropout masks. States: A and B of each adapter, with
+ * their moments. Outputs: loss [] and the gradients' norm before clipping [1].
+ */
+export function loraTrainingStep(
+  options: Batch & { config: Gpt2Config; matrices: Matrices; lora: LoraConfig; dropout: Dropout; adamw: AdamW },
+): Step<'loss' | 'norm'> {
+  const { config, matrices, lora, dropout, adamw } = options;
+  return (scope) => {
+    const { tokens, positions, targets } = textInputs(scope, options);
+    const hyper = scope.input('hyper', [2], 'float32');
+    const step = scope.input('step', [1], 'int32');
+    const adapters = adapterTensors(config, lora, (name, shape) => scope.state(name, shape, 'adapters'));
+    const masks = dropout.rate === 0 ? undefined : { ...dropout, step };
+    const model = gpt2(config, withAdapters(frozenWeights(scope, matrices), config, lora, adapters, masks));
+    const parameters = Array.from(adapters, ([name, tensor]) => ({ name, tensor, decays: true }));
+    const loss = () => crossEntropy(hiddenStates(model, tokens, positions), model.wte, targets);
+    return minimize(scope, parameters, loss, hyper, adamw);
+  };
+}
+
+/**
+ * Trains a whole model by one step, on float32 weights. Matrices and embeddings decay; gains and biases do not.
+ * Inputs, outputs: as `loraTrainingStep`, without `step`. States: every weight of the model, with its moments.
+ */
+export function pretrainingStep(options: Batch & { config: Gpt2Config; adamw: AdamW }): Step<'loss' | 'norm'> {
+  return (scope) => {
+    const { tokens, positions, targets } = textInputs(scope, options);
+    const hyper = scope.input('hyper', [2], 'float32');
+    const parameters: Parameter[] = [];
+    const model = gpt2(options.config, trainedWeights(scope, parameters));
+    const loss = () => crossEntropy(hiddenStates(model, tokens, positions), model.wte, targets);
+    return minimize(scope, parameters, loss, hyper, options.adamw);
+  };
+}
+
+/**
+ * How likely the model finds each target. Inputs: tokens, positions, targets as in `loraTrainingStep`.
+ * Output: logProbs [B * T], in nats, 0 where the target is negative.
+ */
+export function lossStep(options: Batch & Frozen): Step<'logProbs'> {
+  return (scope) => {
+    const { tokens, positions, targets } = textInputs(scope, options);
+    const model = frozenModel(scope, options);
+    return { logProbs: tokenLogProb(hiddenStates(model, tokens, positions), model.wte, targets) };
+  };
+}
+
+/** All that the model computes of a text. Inputs: tokens and positions int32 [B, T]. Outputs: logits [B * T, V], hidden [B * T, C]. */
+export function logitsStep(options: Batch & Frozen): Step<'logits' | 'hidden'> {
+  return (scope) => {
+    const tokens = scope.input('tokens', [options.batch, options.length], 'int32');
+    const positions = scope.input('positions', [options.batch, options.length], 'int32');
+    const model = frozenModel(scope, options);
+    const hidden = hiddenStates(model, tokens, positions);
+    return { logits: logits(model, hidden), hidden };
+  };
+}
+
+/**
+ * Generates: takes one token of each sequence and gives the logits of the next. Prompts are fed token by token too.
+ * Inputs: tokens int32 [B, 1]; positions int32 [B], each token's place, below `capacity`. States: `h.0.attn.keys` and
+ * `h.0.attn.values` [B, capacity, C] and so on; rows after a sequence's position are never read. Output: logits [B, V].
+ */
+export function decodeStep(options: Frozen & { batch: number; capacity: number }): Step<'logits'> {
+  const { config, batch, capacity } = options;
+  return (scope) => {
+    const tokens = scope.input('tokens', [batch, 1], 'int32');
+    const positions = scope.input('positions', [batch], 'int32');
+    const cached = (qkv: Tensor, layer: number, part: 'keys' | 'values'): Tensor => {
+      const cache = scope.state(`h.${layer}.attn.${part}`, [batch, capacity, config.width], 'activations');
+      const written = cacheWrite(cache, qkv, positions, part === 'keys' ? 1 : 2);
+      scope.update(cache, written);
+      return written;
+    };
+    const attention = (qkv: Tensor, layer: number) =>
+      cachedAttention(qkv, cached(qkv, layer, 'keys'), cached(qkv, layer, 'values'), positions, config.heads);
+    const model = frozenModel(scope, options);
+    return { logits: logits(model, hiddenStates(model, tokens, tf.reshape(positions, [batch, 1]), attention)) };
+  };
+}
+
+function textInputs(scope: Scope, { batch, length }: Batch): Record<'tokens' | 'positions' | 'targets', Tensor> {
+  return {
+    tokens: scope.input('tokens', [batch, length], 'int32'),
+    positions: scope.input('positions', [batch, length], 'int32'),
+    targets: scope.input('targets', [batch * length], 'int32'),
+  };
+}
+
+function frozenModel(scope: Scope, { config, matrices, lora }: Frozen): Gpt2 {
+  const base = frozenWeights(scope, matrices);
+  if (lora === undefined) return gpt2(config, base);
+  const adapters = adapterTensors(config, lora, (name, shape) => scope.weight(name, shape, 'float32', 'adapters'));
+  return gpt2(config, withAdapters(base, config, lora, adapters));
+}
+
+function adapterTensors(
+  config: Gpt2Config,
+  lora: LoraConfig,
+  ask: (name: string, shape: readonly number[]) => Tensor,
+): Map<string, Tensor> {
+  return new Map(Array.from(adapterShapes(config, lora), ([name, shape]) => [name, ask(name, shape)]));
+}
+
+/** Weights as states, each added to `parameters` as it is asked for. */
+function trainedWeights(scope: Scope, parameters: Parameter[]): Gpt2Weights {
+  const tensor = (name: string, shape: readonly number[]): Tensor => {
+    const state = scope.state(name, shape, 'weights');
+    parameters.push({ name, tensor: state, decays: shape.length === 2 });
+    return state;
+  };
+  return {
+    tensor,
+    linear(name, outFeatures, inFeatures) {
+      const weight = tensor(`${name}.weight`, [outFeatures, inFeatures]);
+      const bias = tensor(`${name}.bias`, [outFeatures]);
+      return (x) => linear(x, weight, bias);
+    },
+  };
+}
