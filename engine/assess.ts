@@ -2,7 +2,7 @@
 import type { Code } from './code.ts';
 import { messageOf, UsageError } from './errors.ts';
 import type { Graph, Task } from './graph.ts';
-import { type Surroundings, manifestKey, manifestOf } from './manifest.ts';
+import { manifestKey, manifestOf, type Surroundings } from './manifest.ts';
 import type { Artifact, Digest, Manifest } from './record.ts';
 import type { Workspace } from './workspace.ts';
 
@@ -17,7 +17,8 @@ export interface Facts {
 /** The files that a task reads which no task makes: input name (or the parameter's) and path. */
 export function outsideFiles(task: Task): [string, string][] {
   const files: [string, string][] = [];
-  for (const [name, ref] of Object.entries(task.inputs)) if (ref.kind === 'file') files.push([`input \`${name}\``, ref.path]);
+  for (const [name, ref] of Object.entries(task.inputs))
+    if (ref.kind === 'file') files.push([`input \`${name}\``, ref.path]);
   for (const name of task.sources) files.push([`parameter \`${name}\``, task.params[name] as string]);
   return files;
 }

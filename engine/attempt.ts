@@ -94,9 +94,14 @@ export async function collectOutputs(store: Store, task: Task, attempt: Attempt)
   const home = join(attempt.folder, '..');
   const strangers = readdirSync(home).filter((name) => !['in', 'out', 'scratch'].includes(name));
   if (strangers.length > 0) {
-    throw new AttemptError('escape', `wrote ${strangers.join(', ')} beside its folder: outputs belong at the paths that it is given`);
+    throw new AttemptError(
+      'escape',
+      `wrote ${strangers.join(', ')} beside its folder: outputs belong at the paths that it is given`,
+    );
   }
-  const unwritten = Object.entries(attempt.outputs).filter(([, path]) => lstatSync(path, { throwIfNoEntry: false }) === undefined);
+  const unwritten = Object.entries(attempt.outputs).filter(
+    ([, path]) => lstatSync(path, { throwIfNoEntry: false }) === undefined,
+  );
   if (unwritten.length > 0) {
     const names = unwritten.map(([name]) => `\`${name}\` (${task.outputs[name]})`).join(', ');
     throw new AttemptError('unwritten-output', `ended well but did not write its output ${names}`);
@@ -106,7 +111,10 @@ export async function collectOutputs(store: Store, task: Task, attempt: Attempt)
   // Outer folders first: an output that lies inside another would be gone from it.
   for (const [name, path] of Object.entries(attempt.outputs)) {
     if (lstatSync(path, { throwIfNoEntry: false }) === undefined) {
-      throw new AttemptError('unwritten-output', `output \`${name}\` lies inside another output: give each its own path`);
+      throw new AttemptError(
+        'unwritten-output',
+        `output \`${name}\` lies inside another output: give each its own path`,
+      );
     }
     artifacts[name] = lstatSync(path).isDirectory() ? await store.adoptFolder(path) : await store.adoptFile(path);
   }
@@ -132,7 +140,10 @@ function settleLinks(name: string, path: string, folder: string): void {
     throw new AttemptError('escape', `output \`${name}\`: ${shown} is a link to nothing`);
   }
   if (!target.startsWith(folder + sep)) {
-    throw new AttemptError('escape', `output \`${name}\`: ${shown} is a link out of the task's folder, to ${target}: copy the content instead`);
+    throw new AttemptError(
+      'escape',
+      `output \`${name}\`: ${shown} is a link out of the task's folder, to ${target}: copy the content instead`,
+    );
   }
   if (!statSync(target).isFile()) {
     throw new AttemptError('escape', `output \`${name}\`: ${shown} is a link to a folder: copy the content instead`);

@@ -37,7 +37,9 @@ const listingVersion = 1;
 
 export function openCodeReader(project: Project, memo: Memo, digester: Digester): CodeReader {
   const memoName = `code-${listingVersion}`;
-  const table = new Map<string, Known>(Object.entries((memo.read(memoName) as Record<string, Known> | undefined) ?? {}));
+  const table = new Map<string, Known>(
+    Object.entries((memo.read(memoName) as Record<string, Known> | undefined) ?? {}),
+  );
   const seen = new Map<string, Known>();
   // Stages share most of what they import: each file is looked at once.
   const verdicts = new Map<string, boolean>();
@@ -96,11 +98,13 @@ export function openCodeReader(project: Project, memo: Memo, digester: Digester)
       }
       listing[nameOf(path)] = (await digester.of(path)).digest;
       marks.set(path, markOf(path));
-      if (statSync(path).isDirectory()) for (const name of walk(path)) marks.set(join(path, name), markOf(join(path, name)));
+      if (statSync(path).isDirectory())
+        for (const name of walk(path)) marks.set(join(path, name), markOf(join(path, name)));
     }
     const versions = new Map<string, Set<string>>();
     for (const { name, folder } of bundle.packages) {
-      const file = folder === null ? join(project.root, 'node_modules', name, 'package.json') : join(folder, 'package.json');
+      const file =
+        folder === null ? join(project.root, 'node_modules', name, 'package.json') : join(folder, 'package.json');
       marks.set(file, markOf(file));
       const found = versions.get(name) ?? new Set();
       versions.set(name, found.add(folder === null ? 'absent' : (readPackage(folder).version ?? 'unversioned')));

@@ -33,7 +33,9 @@ export function splitCommand(line: string): string[] {
       if (word !== null) words.push(word);
       word = null;
     } else if (shellOnly.test(char)) {
-      throw new Error(`the command holds \`${char}\`, which needs a shell: quote it, or write \`shell: true\` (in: ${line})`);
+      throw new Error(
+        `the command holds \`${char}\`, which needs a shell: quote it, or write \`shell: true\` (in: ${line})`,
+      );
     } else word = (word ?? '') + char;
   }
   if (quote !== null) throw new Error(`the command has an open ${quote} (in: ${line})`);
@@ -47,7 +49,8 @@ type Places = Pick<CommandJob, 'inputs' | 'outputs'>;
 /** The paths that a placeholder stands for. @throws Error naming an unknown one. */
 function pathsOf(kind: string, name: string, { inputs, outputs }: Places): string[] {
   const value = kind === 'in' ? inputs[name] : outputs[name];
-  if (value === undefined) throw new Error(`the command names {{${kind}:${name}}}, and the task has no such ${kind}put`);
+  if (value === undefined)
+    throw new Error(`the command names {{${kind}:${name}}}, and the task has no such ${kind}put`);
   return typeof value === 'string' ? [value] : value.map((member) => member.path);
 }
 
@@ -119,7 +122,8 @@ export async function runCommand(job: CommandJob): Promise<Complaint | null> {
     const result = await execa(file, words, { ...options, shell: job.shell });
     if (result.exitCode === 0) return null;
     if (result.signal !== undefined) return { kind: 'crash', message: `the command was ended by ${result.signal}` };
-    if (result.exitCode === undefined) return { kind: 'exit-code', message: result.shortMessage ?? 'the command did not start' };
+    if (result.exitCode === undefined)
+      return { kind: 'exit-code', message: result.shortMessage ?? 'the command did not start' };
     return { kind: 'exit-code', message: `the command ended with exit code ${result.exitCode}` };
   } catch (thrown) {
     return { kind: 'exit-code', message: (thrown as Error).message };

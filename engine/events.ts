@@ -42,7 +42,6 @@ export type EventBody =
       readonly pipeline: string;
       readonly profile: string | null;
       readonly wanted: number;
-      readonly fresh: number;
     }
   | { readonly type: 'task-state'; readonly task: string; readonly from: State; readonly to: State }
   | { readonly type: 'task-cached'; readonly task: string; readonly key: Digest }

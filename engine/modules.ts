@@ -43,7 +43,11 @@ export function openStages(project: Project, memo: Memo, digester: Digester): St
 
   /** Where a module's bundle lies. It holds addresses of this checkout, so those are part of its name. */
   const bundlePath = (module: string, code: Code) =>
-    join(project.cache, 'code', `${sha256(canonicalJson([code.digest, module, project.root, project.packageRoot]))}.mjs`);
+    join(
+      project.cache,
+      'code',
+      `${sha256(canonicalJson([code.digest, module, project.root, project.packageRoot]))}.mjs`,
+    );
 
   async function makeBundle(module: string): Promise<string> {
     const code = await reader.of(module);

@@ -1,8 +1,9 @@
 /** What a run would do, found out without running anything: which tasks are fresh, and why the others are not. */
+
+import type { Facts } from './assess.ts';
 import { brokenBecause, identify, readFacts } from './assess.ts';
 import type { Entry } from './catalog.ts';
 import { readCodeListing } from './code.ts';
-import type { Facts } from './assess.ts';
 import type { Graph, Task } from './graph.ts';
 import { canonicalJson } from './manifest.ts';
 import type { Digest, Manifest } from './record.ts';
@@ -28,7 +29,12 @@ export interface RunPlan {
   readonly graph: Graph;
   /** The wanted tasks, in topological order. */
   readonly tasks: readonly PlannedTask[];
-  readonly counts: { readonly fresh: number; readonly stale: number; readonly pending: number; readonly broken: number };
+  readonly counts: {
+    readonly fresh: number;
+    readonly stale: number;
+    readonly pending: number;
+    readonly broken: number;
+  };
 }
 
 export interface PlanOptions {
@@ -62,7 +68,13 @@ export async function makePlan(workspace: Workspace, graph: Graph, options: Plan
       fresh.set(task.id, entry);
       return { task, state: 'fresh', key, entry };
     }
-    return { task, state: 'stale', key, manifest, reason: entry === null ? because(task, key, manifest) : { kind: 'forced' } };
+    return {
+      task,
+      state: 'stale',
+      key,
+      manifest,
+      reason: entry === null ? because(task, key, manifest) : { kind: 'forced' },
+    };
   });
   for (const { state } of planned) counts[state] += 1;
   return { graph, tasks: planned, counts };
@@ -87,7 +99,8 @@ export function explainer(
   const current = new Map([...facts.code.values()].map((code) => [code.digest, code.listing]));
   return (task, key, manifest) => {
     const missing = store.catalog.lost(key);
-    if (missing !== null) return { kind: 'lost', detail: `the blob ${missing.slice(0, 12)} of its result is gone from the store` };
+    if (missing !== null)
+      return { kind: 'lost', detail: `the blob ${missing.slice(0, 12)} of its result is gone from the store` };
     const last = lastKey(task.id);
     if (last === null) return { kind: 'new' };
     const record = store.readRecord(last);

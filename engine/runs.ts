@@ -150,5 +150,16 @@ export function beginRun(
 ): RunRecord {
   const startedAt = new Date().toISOString();
   const id = newRunId(pipeline);
-  return { id, pipeline, profile, params, targets, startedAt, finishedAt: null, status: 'running', owner: self(), tasks: {} };
+  return {
+    id,
+    pipeline,
+    profile,
+    params,
+    targets,
+    startedAt,
+    finishedAt: null,
+    status: 'running',
+    owner: self(),
+    tasks: {},
+  };
 }

@@ -28,7 +28,7 @@ export function selectTasks(graph: Graph, targets: readonly string[]): ReadonlyS
     if (named.length === 0) {
       const names = [...new Set(graph.tasks.flatMap((task) => [task.stage, task.id]))];
       const close = nearest(target, names);
-      const hint = close.length > 0 ? ` Did you mean ${close.join(' or ')}?` : ` Its stages are ${stageNames(graph)}.`;
+      const hint = close !== null ? ` Did you mean ${close}?` : ` Its stages are ${stageNames(graph)}.`;
       throw new UsageError(`pipeline ${graph.name} has no stage or task \`${target}\`.${hint}`);
     }
     for (const task of named) open.push(task.id);

@@ -45,7 +45,7 @@ export interface Store {
   putBytes(content: string | Uint8Array): Digest;
   /** Takes a file into the store by renaming it: it is gone from where it was. */
   adoptFile(path: string): Promise<Artifact>;
-  /** Takes the files of a folder into the store, and its listing. Links are followed. */
+  /** Takes the files of a folder, which holds no links, into the store, and its listing. */
   adoptFolder(path: string): Promise<Artifact>;
   /** The files of a folder artifact. */
   entriesOf(folder: Digest): FolderEntry[];

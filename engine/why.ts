@@ -36,7 +36,12 @@ export function differencesOf(
     }
   };
   if (!same(before.action, now.action)) {
-    found.push({ what: 'action', name: 'uses' in now.action ? 'uses' : 'run', old: asJson(before.action), new: asJson(now.action) });
+    found.push({
+      what: 'action',
+      name: 'uses' in now.action ? 'uses' : 'run',
+      old: asJson(before.action),
+      new: asJson(now.action),
+    });
   }
   compare('parameter', before.params, now.params);
   compare('env', before.env, now.env);
@@ -78,7 +83,9 @@ function flat(inputs: Inputs): Record<string, Digest> {
   const named: Record<string, Digest> = {};
   for (const [name, value] of Object.entries(inputs)) {
     if (typeof value === 'string') named[name] = value;
-    else for (const member of value as readonly ManifestMember[]) named[`${name}[${axesText(member.axes)}]`] = member.digest;
+    else
+      for (const member of value as readonly ManifestMember[])
+        named[`${name}[${axesText(member.axes)}]`] = member.digest;
   }
   return named;
 }

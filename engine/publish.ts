@@ -1,0 +1,180 @@
+/** Publishes artifacts under results/NAME/, and keeps the table of what was published from which record. */
+import {
+  constants,
+  copyFileSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, isAbsolute, join, normalize, relative, sep } from 'node:path';
+import { sha256, walk } from './digest.ts';
+import { UsageError } from './errors.ts';
+import type { EventBody } from './events.ts';
+import type { Graph } from './graph.ts';
+import type { Artifact, Digest } from './record.ts';
+import { removeTree, type Store } from './store.ts';
+
+/** One line of the table: what lies at a path below results/NAME/, and the record that it comes from. */
+export interface Published {
+  readonly path: string;
+  readonly task: string;
+  readonly artifact: string;
+  readonly key: Digest;
+  readonly kind: Artifact['kind'];
+  readonly digest: Digest;
+  /** Sizes and times of the published files, by which a later run sees that they are as they were left. */
+  readonly mark: string;
+}
+
+export const tableName = '.pipe-publications.json';
+
+/** Up to this size a file is copied where blocks cannot be shared: an edit in results/ then cannot reach the store. */
+const copyBytes = 4 << 20;
+
+/** The table of a folder results/NAME; empty when there is none. */
+export function readPublications(folder: string): Published[] {
+  try {
+    return JSON.parse(readFileSync(join(folder, tableName), 'utf8')) as Published[];
+  } catch {
+    return [];
+  }
+}
+
+/** What a finished task gave. */
+export interface Result {
+  readonly key: Digest;
+  readonly outputs: Readonly<Record<string, Artifact>>;
+}
+
+/**
+ * Brings results/NAME/ up to date with the results of a run.
+ * Each file or folder appears whole, by renaming; the table is written last, so after a kill the next run puts right
+ * what the table does not vouch for.
+ * @param prune whether to remove what an earlier run published and the pipeline no longer does.
+ * @throws UsageError for a path that leaves results/NAME/.
+ */
+export function publish(
+  results: string,
+  store: Store,
+  graph: Graph,
+  resultOf: (task: string) => Result | null,
+  prune: boolean,
+  say: (body: EventBody) => void,
+): void {
+  const folder = join(results, graph.name);
+  const before = new Map(readPublications(folder).map((line) => [line.path, line]));
+  const table = new Map(before);
+  let changed = false;
+  for (const { path, task, artifact: name } of graph.publications) {
+    const result = resultOf(task);
+    const artifact = result?.outputs[name];
+    if (result === null || artifact === undefined) continue;
+    const to = join(folder, path);
+    if (isAbsolute(path) || normalize(relative(folder, to)).startsWith('..') || to === folder) {
+      throw new UsageError(`publication ${path} of pipeline ${graph.name} leaves results/${graph.name}/`);
+    }
+    const old = before.get(path);
+    const isThere =
+      old !== undefined && old.digest === artifact.digest && old.kind === artifact.kind && markOf(to) === old.mark;
+    if (!isThere) {
+      place(store, artifact, to);
+      say({ type: 'published', path: to, task, artifact: name });
+    }
+    const mark = isThere ? old.mark : (markOf(to) ?? '');
+    const line: Published = {
+      path,
+      task,
+      artifact: name,
+      key: result.key,
+      kind: artifact.kind,
+      digest: artifact.digest,
+      mark,
+    };
+    if (JSON.stringify(line) !== JSON.stringify(old)) changed = true;
+    table.set(path, line);
+  }
+  if (prune) {
+    const wanted = new Set(graph.publications.map(({ path }) => path));
+    for (const path of before.keys()) {
+      if (wanted.has(path)) continue;
+      removeTree(join(folder, path));
+      removeEmptyParents(join(folder, path), folder);
+      table.delete(path);
+      changed = true;
+      say({ type: 'unpublished', path: join(folder, path) });
+    }
+  }
+  if (!changed) return;
+  mkdirSync(folder, { recursive: true });
+  const temporary = join(folder, `.publications.${process.pid}.tmp`);
+  writeFileSync(temporary, `${JSON.stringify([...table.values()], null, 1)}\n`);
+  renameSync(temporary, join(folder, tableName));
+}
+
+function place(store: Store, artifact: Artifact, to: string): void {
+  mkdirSync(dirname(to), { recursive: true });
+  const temporary = join(dirname(to), `.${sha256(to).slice(0, 8)}.${process.pid}.tmp`);
+  removeTree(temporary);
+  if (artifact.kind === 'file') {
+    give(store.blobPath(artifact.digest), temporary);
+    // A folder cannot be renamed over.
+    if (existsSync(to) && statSync(to).isDirectory()) removeTree(to);
+    renameSync(temporary, to);
+    return;
+  }
+  mkdirSync(temporary);
+  for (const { path, digest } of store.entriesOf(artifact.digest)) {
+    const file = join(temporary, path);
+    mkdirSync(digest === null ? file : dirname(file), { recursive: true });
+    if (digest !== null) give(store.blobPath(digest), file);
+  }
+  removeTree(to);
+  renameSync(temporary, to);
+}
+
+/** Gives a file the content of a blob: by shared blocks, a copy or, for a large file, a hard link (read-only). */
+function give(blob: string, to: string): void {
+  try {
+    copyFileSync(blob, to, constants.COPYFILE_FICLONE_FORCE);
+    return;
+  } catch {
+    // The disk cannot share blocks.
+  }
+  if (statSync(blob).size > copyBytes) {
+    try {
+      linkSync(blob, to);
+      return;
+    } catch {
+      // Another disk, or one without links.
+    }
+  }
+  // Not copyFile: it would hand on the blob's read-only mode.
+  if (statSync(blob).size <= copyBytes) writeFileSync(to, readFileSync(blob));
+  else copyFileSync(blob, to);
+}
+
+function markOf(path: string): string | null {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) return null;
+  if (stat.isFile()) return `${stat.size}:${stat.mtimeMs}`;
+  const lines = walk(path).map((name) => {
+    const file = statSync(join(path, name));
+    return `${name}:${file.size}:${file.mtimeMs}`;
+  });
+  return sha256(lines.sort().join('\n'));
+}
+
+function removeEmptyParents(path: string, upTo: string): void {
+  for (let folder = dirname(path); folder.startsWith(upTo + sep); folder = dirname(folder)) {
+    try {
+      rmdirSync(folder);
+    } catch {
+      return;
+    }
+  }
+}

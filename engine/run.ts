@@ -1,0 +1,422 @@
+/** The loop of a run: takes wanted tasks through their states until each is done, failed or skipped. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { brokenBecause, type Facts, identify, readFacts } from './assess.ts';
+import { sweepAttempts } from './attempt.ts';
+import { type Emit, type EventBody, type Failure, type RunCounts, type RunStatus, stamped } from './events.ts';
+import { type Ending, execute } from './execute.ts';
+import type { Graph, Resources, Task } from './graph.ts';
+import { identityText, self } from './identity.ts';
+import { explainer, forcedTasks, type PlanOptions } from './plan.ts';
+import { granted, machineResources, openPools, type Pools } from './pools.ts';
+import { criticalPath } from './priority.ts';
+import { publish, type Result } from './publish.ts';
+import type { Digest, Manifest } from './record.ts';
+import { beginRun, latestRun, type RunRecord, runsFolder, type TaskOutcome, writeRun } from './runs.ts';
+import { producersOf, selectTasks } from './select.ts';
+import { isFinal, States } from './state.ts';
+import type { Reason } from './why.ts';
+import { openWorkers, type Workers } from './workers.ts';
+import type { Workspace } from './workspace.ts';
+
+export interface RunOptions extends PlanOptions {
+  /** The most tasks at a time; as many as there are cores if not given. */
+  readonly jobs?: number;
+  /** Whether tasks that do not depend on a failed one still start. */
+  readonly keepGoing?: boolean;
+  /** Interrupts the run: nothing new starts, what runs is ended. */
+  readonly signal?: AbortSignal;
+  /** What there is to share out; what the machine has if not given. */
+  readonly pools?: Partial<Resources>;
+}
+
+export interface RunOutcome {
+  readonly run: string;
+  readonly status: RunStatus;
+  readonly counts: RunCounts;
+  readonly seconds: number;
+  readonly failures: readonly { readonly task: string; readonly failure: Failure; readonly log: string | null }[];
+}
+
+/**
+ * Runs a pipeline. A task whose key has a record is done at once. The others start when what they depend on is done and
+ * the pools have room, those with the most work hanging on them first; each result may make later tasks fresh again
+ * (early cutoff). What is finished is recorded at once, so a kill loses none of it.
+ * @throws UsageError for targets that name nothing and stages that cannot be built. A failing task does not throw.
+ */
+export async function runPipeline(
+  workspace: Workspace,
+  graph: Graph,
+  options: RunOptions,
+  emit: Emit,
+): Promise<RunOutcome> {
+  const started = performance.now();
+  const wanted = selectTasks(graph, options.targets ?? []);
+  const tasks = graph.tasks.filter((task) => wanted.has(task.id));
+  const forced = forcedTasks(graph, options.force);
+  const facts = await readFacts(workspace, tasks);
+  const record = beginRun(graph.name, graph.profile, graph.params, options.targets ?? []);
+  const run = new Run(workspace, graph, tasks, forced, facts, record, options, stamped(emit));
+  const outcome = await run.finish();
+  return { ...outcome, seconds: (performance.now() - started) / 1000 };
+}
+
+/** A task that must be executed. */
+interface Stale {
+  readonly task: Task;
+  readonly key: Digest;
+  readonly manifest: Manifest;
+  readonly reason: Reason;
+}
+
+class Run {
+  readonly #workspace: Workspace;
+  readonly #graph: Graph;
+  readonly #tasks: readonly Task[];
+  readonly #byId: ReadonlyMap<string, Task>;
+  readonly #forced: ReadonlySet<string>;
+  readonly #facts: Facts;
+  readonly #record: RunRecord;
+  readonly #keepGoing: boolean;
+  readonly #say: (body: EventBody) => void;
+  readonly #states: States;
+  readonly #controller = new AbortController();
+  readonly #results = new Map<string, Result>();
+  readonly #outcomes = new Map<string, TaskOutcome>();
+  readonly #failures: { task: string; failure: Failure; log: string | null }[] = [];
+  /** Task -> those that take its artifacts or need it. */
+  readonly #dependents = new Map<string, Task[]>();
+  readonly #stale = new Map<string, Stale>();
+  readonly #pools: Pools;
+  readonly #workers: Workers;
+  readonly #explain: ReturnType<typeof explainer>;
+  /** Tasks queued or running; the run is over when there are none. */
+  #active = 0;
+  #idle: () => void = () => undefined;
+  /** What the engine itself threw. */
+  #defect: unknown = null;
+  #priorities: ReadonlyMap<string, number> | null = null;
+  /** Why nothing new starts any more. */
+  #stopped: string | null = null;
+
+  constructor(
+    workspace: Workspace,
+    graph: Graph,
+    tasks: readonly Task[],
+    forced: ReadonlySet<string>,
+    facts: Facts,
+    record: RunRecord,
+    options: RunOptions,
+    say: (body: EventBody) => void,
+  ) {
+    this.#workspace = workspace;
+    this.#graph = graph;
+    this.#tasks = tasks;
+    this.#byId = new Map(tasks.map((task) => [task.id, task]));
+    this.#forced = forced;
+    this.#facts = facts;
+    this.#record = record;
+    this.#keepGoing = options.keepGoing ?? false;
+    this.#say = say;
+    this.#states = new States((task, from, to) => say({ type: 'task-state', task, from, to }));
+    const total = { ...machineResources(), ...options.pools };
+    this.#pools = openPools(total, options.jobs ?? Math.max(1, Math.floor(total.cpu)));
+    const work = join(workspace.project.cache, 'work');
+    this.#workers = openWorkers(
+      () => {
+        mkdirSync(work, { recursive: true });
+        return workspace.stages.workerEntry();
+      },
+      work,
+      `${identityText(self())}-${record.id}`,
+    );
+    this.#explain = explainer(workspace, graph, facts);
+    for (const task of tasks) {
+      for (const id of new Set([...producersOf(task), ...task.needs])) {
+        const list = this.#dependents.get(id);
+        if (list === undefined) this.#dependents.set(id, [task]);
+        else list.push(task);
+      }
+    }
+    const { signal } = options;
+    const interrupt = () => {
+      this.#stopped = 'the run was interrupted';
+      this.#controller.abort();
+    };
+    if (signal?.aborted === true) interrupt();
+    else signal?.addEventListener('abort', interrupt, { once: true });
+  }
+
+  async finish(): Promise<Omit<RunOutcome, 'seconds'>> {
+    const begun = performance.now();
+    const say = this.#say;
+    for (const task of this.#tasks) this.#states.move(task.id, 'Wanted');
+    say({
+      type: 'run-started',
+      run: this.#record.id,
+      pipeline: this.#graph.name,
+      profile: this.#graph.profile,
+      wanted: this.#tasks.length,
+    });
+    try {
+      // In topological order every fresh task finds its producers done.
+      for (const task of this.#tasks) this.#consider(task);
+      if (this.#active > 0) {
+        await new Promise<void>((resolve) => {
+          this.#idle = resolve;
+        });
+      }
+      if (this.#defect !== null) throw this.#defect;
+    } finally {
+      this.#controller.abort();
+      await this.#workers.stopAll();
+    }
+    for (const { id } of this.#tasks)
+      if (!isFinal(this.#states.of(id))) this.#skip(id, this.#stopped ?? 'it was never reached');
+
+    const counts = this.#counts();
+    const status: RunStatus =
+      this.#stopped === 'the run was interrupted' ? 'interrupted' : counts.failed > 0 ? 'failed' : 'done';
+    const whole = status === 'done' && this.#tasks.length === this.#graph.tasks.length;
+    const { project, store } = this.#workspace;
+    publish(project.results, store, this.#graph, (task) => this.#results.get(task) ?? null, whole, say);
+    this.#keep(status, counts);
+    this.#workspace.save();
+    const seconds = (performance.now() - begun) / 1000;
+    say({ type: 'run-finished', run: this.#record.id, status, counts, seconds });
+    return { run: this.#record.id, status, counts, failures: this.#failures };
+  }
+
+  /** Looks at a wanted task whose producers may all be done: it is fresh, or goes on to be executed. */
+  #consider(task: Task): void {
+    const open = [task];
+    for (let next = open.pop(); next !== undefined; next = open.pop()) {
+      if (this.#settle(next)) open.push(...(this.#dependents.get(next.id) ?? []).toReversed());
+    }
+  }
+
+  /** @returns whether the task is done now. */
+  #settle(task: Task): boolean {
+    const { id } = task;
+    if (this.#states.of(id) !== 'Wanted') return false;
+    const known = this.#stale.get(id);
+    if (known === undefined) {
+      if (!producersOf(task).every((producer) => this.#results.has(producer))) return false;
+      const problem = brokenBecause(task, this.#facts);
+      if (problem !== null) {
+        this.#fail(id, null, { kind: 'input-changed', message: `task ${id} cannot run: ${problem}` }, null, []);
+        return false;
+      }
+      const { manifest, key } = identify(
+        task,
+        this.#facts,
+        (producer, name) => this.#results.get(producer)!.outputs[name]!,
+      );
+      const { catalog } = this.#workspace.store;
+      const entry = catalog.find(key);
+      if (entry !== null && !this.#forced.has(id)) {
+        this.#states.move(id, 'Ready');
+        this.#results.set(id, { key, outputs: entry.outputs });
+        this.#outcomes.set(id, { outcome: 'cached', key, seconds: null, log: null });
+        this.#states.move(id, 'Done');
+        this.#say({ type: 'task-cached', task: id, key });
+        return true;
+      }
+      const reason: Reason = entry === null ? this.#explain(task, key, manifest) : { kind: 'forced' };
+      this.#stale.set(id, { task, key, manifest, reason });
+    }
+    if (!task.needs.every((needed) => this.#results.has(needed))) return false;
+    this.#states.move(id, 'Ready');
+    this.#queue(this.#stale.get(id)!);
+    return false;
+  }
+
+  #queue(stale: Stale): void {
+    const { task } = stale;
+    const resources = granted(task.resources, this.#pools.total);
+    if (resources === null) {
+      const message = `task ${task.id} needs ${task.resources.gpu} GPUs; this machine offers ${this.#pools.total.gpu}`;
+      this.#fail(task.id, stale.key, { kind: 'resources', message }, null, []);
+      return;
+    }
+    this.#prepare();
+    this.#states.move(task.id, 'Queued');
+    this.#active += 1;
+    this.#admitUntilSettled(stale, resources)
+      .catch((thrown: unknown) => {
+        this.#defect ??= thrown;
+        this.#stopped ??= 'the engine failed';
+      })
+      .finally(() => {
+        this.#active -= 1;
+        if (this.#active === 0) this.#idle();
+      });
+  }
+
+  /** Before the first execution of the run: clears what dead runs left half-made, and says that this run is under way. */
+  #prepare(): void {
+    if (this.#priorities !== null) return;
+    const { project, store, claims } = this.#workspace;
+    store.sweep();
+    claims.sweep();
+    sweepAttempts(project.cache);
+    writeRun(project.cache, this.#record);
+    this.#priorities = criticalPath(this.#tasks, store.catalog.all());
+  }
+
+  /** Waits for room in the pools, and for another run if one has claimed the same key. */
+  async #admitUntilSettled(stale: Stale, resources: Resources): Promise<void> {
+    const { key, task } = stale;
+    const { claims } = this.#workspace;
+    for (;;) {
+      const holder = await this.#pools.admit(resources, this.#priorities?.get(task.id) ?? 0, async () => {
+        if (this.#stopped !== null) {
+          this.#skip(task.id, this.#stopped);
+          return null;
+        }
+        const taken = claims.take(key, this.#record.id);
+        if (taken !== 'taken') return taken;
+        try {
+          if (!this.#shareResult(stale)) await this.#execute(stale, resources);
+        } finally {
+          claims.release(key);
+        }
+        return null;
+      });
+      if (holder === null) return;
+      this.#say({ type: 'task-waiting', task: task.id, run: holder.run, pid: holder.identity.pid });
+      try {
+        await claims.whenFree(key, this.#controller.signal);
+      } catch {
+        this.#skip(task.id, this.#stopped ?? 'the run was interrupted');
+        return;
+      }
+      if (this.#shareResult(stale)) return;
+    }
+  }
+
+  /** Takes the result that another run has recorded since this one looked. @returns whether there is one. */
+  #shareResult({ task, key, reason }: Stale): boolean {
+    if (reason.kind === 'forced') return false;
+    const { store } = this.#workspace;
+    const record = store.readRecord(key);
+    if (record === null || Object.values(record.outputs).some(({ digest }) => !store.hasBlob(digest))) return false;
+    this.#done(task, { key, outputs: record.outputs }, 'shared', record.seconds);
+    return true;
+  }
+
+  async #execute(stale: Stale, resources: Resources): Promise<void> {
+    const { task, key, reason } = stale;
+    for (let attempt = 1; ; attempt++) {
+      const ending = await this.#tryOnce(stale, resources, attempt, reason);
+      if (ending.kind === 'recorded') {
+        this.#done(task, { key, outputs: ending.record.outputs }, 'executed', ending.record.seconds);
+        return;
+      }
+      if (ending.kind === 'cancelled') {
+        this.#skip(task.id, this.#stopped ?? 'the run was interrupted');
+        return;
+      }
+      if (attempt > task.retry || this.#stopped !== null) {
+        this.#fail(task.id, key, ending.failure, ending.log, ending.tail);
+        return;
+      }
+      this.#say({ type: 'task-retried', task: task.id, attempt, failure: ending.failure });
+      this.#states.move(task.id, 'Queued');
+    }
+  }
+
+  async #tryOnce(stale: Stale, resources: Resources, attempt: number, reason: Reason): Promise<Ending> {
+    const { task, key, manifest } = stale;
+    const worker = await this.#workers.take();
+    try {
+      this.#states.move(task.id, 'Running');
+      this.#say({ type: 'task-started', task: task.id, key, attempt, reason, log: worker.log });
+      return await execute(
+        this.#workspace,
+        worker,
+        {
+          task,
+          key,
+          manifest,
+          facts: this.#facts,
+          resources,
+          run: this.#record.id,
+          producer: (id) => ({ task: this.#byId.get(id)!, result: this.#results.get(id)! }),
+          signal: this.#controller.signal,
+        },
+        this.#say,
+      );
+    } finally {
+      this.#workers.give(worker);
+    }
+  }
+
+  #done(task: Task, result: Result, origin: 'executed' | 'shared', seconds: number): void {
+    this.#results.set(task.id, result);
+    this.#outcomes.set(task.id, { outcome: origin, key: result.key, seconds, log: null });
+    this.#states.move(task.id, 'Done');
+    this.#say({ type: 'task-done', task: task.id, key: result.key, seconds, origin, outputs: result.outputs });
+    for (const dependent of this.#dependents.get(task.id) ?? []) this.#consider(dependent);
+  }
+
+  #fail(id: string, key: Digest | null, failure: Failure, log: Buffer | null, tail: readonly string[]): void {
+    const kept = log === null ? null : this.#keepLog(id, log);
+    this.#states.move(id, 'Failed');
+    this.#outcomes.set(id, { outcome: 'failed', key, seconds: null, log: kept, message: failure.message });
+    const path = kept === null ? null : join(this.#workspace.project.cache, kept);
+    this.#failures.push({ task: id, failure, log: path });
+    this.#say({ type: 'task-failed', task: id, failure, tail, log: path });
+    if (!this.#keepGoing) this.#stopped ??= `${id} failed`;
+    this.#skipDependents(id, `${id} failed`);
+  }
+
+  #skipDependents(id: string, because: string): void {
+    const open = [id];
+    for (let next = open.pop(); next !== undefined; next = open.pop()) {
+      for (const { id: dependent } of this.#dependents.get(next) ?? []) {
+        if (isFinal(this.#states.of(dependent))) continue;
+        this.#skip(dependent, because);
+        open.push(dependent);
+      }
+    }
+  }
+
+  #skip(id: string, because: string): void {
+    this.#states.move(id, 'Skipped');
+    this.#outcomes.set(id, { outcome: 'skipped', key: null, seconds: null, log: null, message: because });
+    this.#say({ type: 'task-skipped', task: id, because });
+  }
+
+  /** Keeps the log of a failed task. @returns its path relative to the cache. */
+  #keepLog(id: string, log: Buffer): string {
+    const { cache } = this.#workspace.project;
+    const name = id.replaceAll(/[^\w=,.[\]-]+/g, '-').slice(0, 150);
+    const path = join(runsFolder(cache), `${this.#record.id}.logs`, `${name}.log`);
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, log);
+    return path.slice(cache.length + 1);
+  }
+
+  #counts(): RunCounts {
+    const counts = { wanted: this.#tasks.length, executed: 0, cached: 0, shared: 0, failed: 0, skipped: 0 };
+    for (const { outcome } of this.#outcomes.values()) counts[outcome] += 1;
+    return counts;
+  }
+
+  /** Writes the run's file, unless all was cached and the newest run of this pipeline says the same already. */
+  #keep(status: RunStatus, counts: RunCounts): void {
+    const { cache } = this.#workspace.project;
+    const tasks = Object.fromEntries(this.#outcomes);
+    if (counts.cached === counts.wanted) {
+      const newest = latestRun(cache, this.#graph.name);
+      const isSame =
+        newest?.status === 'done' &&
+        newest.profile === this.#record.profile &&
+        Object.keys(newest.tasks).length === counts.wanted &&
+        Object.entries(tasks).every(([id, { key }]) => newest.tasks[id]?.key === key);
+      if (isSame) return;
+    }
+    writeRun(cache, { ...this.#record, finishedAt: new Date().toISOString(), status, tasks });
+  }
+}
