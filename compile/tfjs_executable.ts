@@ -1,5 +1,5 @@
 /** Runs a program's calls one by one on a TF.js backend: the fallback where there is no addon, and the native runtime's oracle. */
-import { roundToBf16 } from '../model/bf16.ts';
+import { roundToBfloat16 } from '../model/float16.ts';
 import { runKernel } from '../model/kernels/kernel.ts';
 import { type Tensor, type TfBackend, tf, useBackend } from '../model/tf.ts';
 import { elementCount, rootOf, sameShape, usesOf } from './buffers.ts';
@@ -140,7 +140,7 @@ function asSeenByTfjs(storage: Storage, data: HostData): Float32Array | Int32Arr
     case 'float32':
       return Float32Array.from(data);
     case 'bf16':
-      return roundToBf16(Float32Array.from(data));
+      return roundToBfloat16(Float32Array.from(data));
     case 'int32':
     case 'uint8':
       return Int32Array.from(data);

@@ -60,7 +60,7 @@ export class TraceBackend extends tf.KernelBackend {
     const from = this.#index(value, 'update');
     const { name, role, shape } = this.#buffers[to]!;
     const given = this.#buffers[from]!;
-    if (role !== 'state') this.#fail(`update: '${name}' is a ${role}; only states are updated`);
+    if (role !== 'state') this.#fail(`update: '${name}' is of role ${role}; only states are updated`);
     if (this.#updates.has(to)) this.#fail(`update: '${name}' is updated twice; combine the two values into one`);
     if (given.storage !== 'float32' || !sameShape(given.shape, shape)) {
       this.#fail(`update: '${name}' is float32[${shape}], and its new value is ${given.storage}[${given.shape}]`);
@@ -127,7 +127,7 @@ export class TraceBackend extends tf.KernelBackend {
       named[name] = this.#updates.has(buffer) ? this.#copy(buffer) : buffer;
       const other = this.#buffers.findIndex((each) => each.name === name);
       if (other >= 0 && other !== buffer)
-        this.#fail(`output '${name}' has the name of a ${this.#buffers[other]!.role}`);
+        this.#fail(`output '${name}' has the name of a buffer of role ${this.#buffers[other]!.role}`);
     }
     // States that exchange their contents are copied before any is overwritten.
     const values = [...this.#updates].map(([state, value]) => [
@@ -155,7 +155,7 @@ export class TraceBackend extends tf.KernelBackend {
     const buffer = this.#bufferOf.get(tensor.dataId);
     if (buffer !== undefined) return buffer;
     this.#fail(
-      `${user} takes a tensor made outside the step; ask the scope for it: scope.weight, scope.state or scope.input`,
+      `${user}: a tensor made outside the step; ask the scope for it: scope.weight, scope.state or scope.input`,
     );
   }
 
@@ -232,5 +232,5 @@ function plainAttributes(given: object): Record<string, Attribute> {
 }
 
 function textOf({ role, storage, shape, group }: Buffer): string {
-  return `a ${role} ${storage}[${shape}] of ${group}`;
+  return `${role} ${storage}[${shape}] of ${group}`;
 }
