@@ -12,7 +12,7 @@ import corpus from '../stages/corpus.ts';
 import instructions from '../stages/instructions.ts';
 import tokenize from '../stages/tokenize.ts';
 import tokenizeText from '../stages/tokenize-text.ts';
-import { openWorkshop, type StageRun, type Workshop } from './run-stage.ts';
+import { openWorkshop, type StageRun, type Workshop } from './support/stages.ts';
 
 let shop: Workshop;
 let text: StageRun;

@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { InputSpec, Json, Member, OutputSpec, ParamSpec, Stage } from '../engine/stage.ts';
+import type { InputSpec, Json, Member, OutputSpec, ParamSpec, Stage } from '../../engine/stage.ts';
 
 /** What a stage left behind. `outputs` are absolute paths in a folder that `remove` deletes. */
 export interface StageRun {
