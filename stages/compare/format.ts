@@ -1,0 +1,39 @@
+/** How a number is shown to a person: one rule for tables, sentences and pages. */
+import type { Cell, Column, Interval } from './results.ts';
+
+/** A number with a fixed count of decimals and a true minus sign; never `-0`. */
+export function formatNumber(value: number, decimals: number): string {
+  const text = value.toFixed(decimals);
+  return text.startsWith('-') ? (Number(text) === 0 ? text.slice(1) : `−${text.slice(1)}`) : text;
+}
+
+/** As formatNumber, with a plus before what is greater than zero. */
+export function formatSigned(value: number, decimals: number): string {
+  const text = formatNumber(value, decimals);
+  return Number(text) > 0 ? `+${text}` : text;
+}
+
+/** `0.12 to 0.34`. */
+export function formatInterval(interval: Interval, decimals: number): string {
+  return `${formatNumber(interval.low, decimals)} to ${formatNumber(interval.high, decimals)}`;
+}
+
+/** A table's cell as text: `n/a` for a value that does not exist. */
+export function formatCell(cell: Cell, column: Column): string {
+  if (cell === null) return 'n/a';
+  if (typeof cell === 'number' && column.kind === 'number') return formatNumber(cell, column.decimals);
+  return String(cell);
+}
+
+/**
+ * Decimals that show the typical value (the median magnitude of those that are not zero) with two digits or more.
+ * @returns an integer in 1..6.
+ */
+export function decimalsFor(values: readonly number[]): number {
+  const magnitudes = values
+    .map(Math.abs)
+    .filter((value) => value > 0)
+    .sort((a, b) => a - b);
+  const median = magnitudes[magnitudes.length >> 1];
+  return median === undefined ? 1 : Math.min(6, Math.max(1, 1 - Math.floor(Math.log10(median))));
+}

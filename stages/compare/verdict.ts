@@ -1,0 +1,153 @@
+/** Judges "matrices are not equally sensitive" by a rule fixed before the numbers. */
+import { type Bounded, type Resampling, simultaneousIntervals } from './bootstrap.ts';
+import { decimalsFor, formatInterval, formatNumber, formatSigned } from './format.ts';
+import type { NoiseFloor, Outcome, Verdict } from './results.ts';
+import type { Increases } from './sensitivity.ts';
+
+/** The rule's parameters: `ratio` is how many times the smallest increase the largest must be. */
+export interface Rule extends Resampling {
+  readonly hypothesis: string;
+  readonly ratio: number;
+}
+
+/** What the increases are measured in. */
+export interface Measure {
+  /** `the increase in held-out loss`. */
+  readonly label: string;
+  readonly unit: string;
+  /** Turns an increase in loss into the measure, family by family. */
+  scale(increases: Increases): number;
+}
+
+/** The plain increase in held-out loss. */
+export const plainIncrease: Measure = { label: 'increase in held-out loss', unit: 'nats per token', scale: () => 1 };
+
+/** The increase for each million weights quantized: a family that holds more weights has more to lose. */
+export const increasePerMillion: Measure = {
+  label: 'increase in held-out loss per million weights quantized',
+  unit: 'nats per token per million weights',
+  scale: ({ weights }) => {
+    if (weights === null) throw new RangeError('the weights of a family are not known');
+    return 1e6 / weights;
+  },
+};
+
+/** The numbers that a verdict stands on. */
+export interface Contrast {
+  readonly largest: Bounded & { readonly family: string };
+  readonly smallest: Bounded & { readonly family: string };
+  /** largest - smallest, paired by example; its interval holds for all pairs of families together. */
+  readonly difference: Bounded;
+  /** largest / smallest; null when the smallest is not an increase, which counts as more than any ratio. */
+  readonly ratio: number | null;
+  readonly separate: boolean;
+  readonly resolved: boolean;
+}
+
+/**
+ * Sets the most against the least sensitive family. Which they are is chosen from the data, so the intervals hold for all families,
+ * and for all pairs of families, together.
+ * @param increases one for each family, two families or more; @param weight [examples].
+ */
+export function contrastFamilies(
+  increases: readonly Increases[],
+  weight: Float64Array,
+  measure: Measure,
+  how: Resampling,
+): Contrast {
+  const columns = increases.map((one) => {
+    const factor = measure.scale(one);
+    return one.weighted.map((x) => x * factor);
+  });
+  const bounds = simultaneousIntervals(columns, weight, how);
+  const order = bounds.map((_, index) => index).sort((a, b) => bounds[b]!.value - bounds[a]!.value);
+  const top = order[0]!;
+  const bottom = order.at(-1)!;
+  const pairs = order.flatMap((a, rank) => order.slice(rank + 1).map((b) => [a, b] as const));
+  const differences = simultaneousIntervals(
+    pairs.map(([a, b]) => columns[a]!.map((x, i) => x - columns[b]![i]!)),
+    weight,
+    how,
+  );
+  const difference = differences[pairs.findIndex(([a, b]) => a === top && b === bottom)]!;
+  const largest = { family: increases[top]!.family, ...bounds[top]! };
+  const smallest = { family: increases[bottom]!.family, ...bounds[bottom]! };
+  return {
+    largest,
+    smallest,
+    difference,
+    ratio: smallest.value > 0 ? largest.value / smallest.value : null,
+    separate: largest.interval.low > smallest.interval.high,
+    resolved: difference.interval.low > 0,
+  };
+}
+
+/** The outcome by the rule that ruleText writes out. */
+export function judge(contrast: Contrast, ratio: number): Outcome {
+  if (!contrast.resolved) return 'rejected';
+  const far = contrast.ratio === null ? contrast.largest.value > 0 : contrast.ratio >= ratio;
+  return contrast.separate && far ? 'supported' : 'partly';
+}
+
+/** The rule in words, with its parameters. */
+export function ruleText(measure: Measure, rule: Rule): string {
+  const confidence = `${formatNumber(100 * rule.confidence, 0)} %`;
+  return [
+    `Supported if the ${measure.label} of the most sensitive family is at least ${rule.ratio} times that of the least sensitive and their`,
+    `${confidence} intervals do not overlap; partly if only their paired difference is above zero; rejected if not even that can be told.`,
+    `Every family is quantized in all its layers, without training. Intervals are bootstrapped over held-out examples (${rule.resamples} resamples, paired by`,
+    `example) and hold for all families, and for all pairs of families, together.`,
+  ].join(' ');
+}
+
+/** The verdict on one measure, with the numbers that carry it and the noise floor beside it. */
+export function verdictOn(contrast: Contrast, measure: Measure, rule: Rule, noise: NoiseFloor | null): Verdict {
+  const { largest, smallest, difference, ratio } = contrast;
+  const decimals = 1 + decimalsFor([largest.value, smallest.value, difference.interval.low]);
+  const bound = (one: Bounded) =>
+    `${formatSigned(one.value, decimals)} ${measure.unit} (${formatInterval(one.interval, decimals)})`;
+  const outcome = judge(contrast, rule.ratio);
+  const times = ratio === null ? 'not defined: the least is no increase' : formatNumber(ratio, ratio < 10 ? 2 : 1);
+  return {
+    hypothesis: rule.hypothesis,
+    measure: measure.label,
+    outcome,
+    answer: answerText(contrast, outcome, measure, rule, decimals),
+    rule: ruleText(measure, rule),
+    evidence: [
+      { label: `Most sensitive: ${largest.family}`, value: bound(largest) },
+      { label: `Least sensitive: ${smallest.family}`, value: bound(smallest) },
+      { label: `Difference, ${largest.family} − ${smallest.family}, paired by example`, value: bound(difference) },
+      { label: `Ratio (the rule asks for ${rule.ratio})`, value: times },
+      { label: 'Intervals of the two overlap', value: contrast.separate ? 'no' : 'yes' },
+      { label: 'Noise floor', value: noiseText(noise) },
+    ],
+  };
+}
+
+function answerText(
+  { largest, smallest, difference, ratio }: Contrast,
+  outcome: Outcome,
+  measure: Measure,
+  rule: Rule,
+  decimals: number,
+): string {
+  const unit = measure.unit;
+  if (outcome === 'rejected') {
+    return `The families cannot be told apart: ${largest.family} and ${smallest.family}, the furthest, differ by ${formatNumber(difference.value, decimals)} ${unit}, and the interval of that difference (${formatInterval(difference.interval, decimals)}) includes zero.`;
+  }
+  const much =
+    ratio === null
+      ? `while ${smallest.family} costs nothing (${formatSigned(smallest.value, decimals)})`
+      : `${formatNumber(ratio, ratio < 10 ? 1 : 0)} times as much as ${smallest.family} (${formatSigned(smallest.value, decimals)})`;
+  const shortfall =
+    outcome === 'supported'
+      ? ''
+      : ` The difference is real, but ${ratio !== null && ratio < rule.ratio ? `smaller than the ${rule.ratio} times that the rule asks for` : 'the two intervals overlap'}.`;
+  return `Quantizing ${largest.family} costs most: ${formatSigned(largest.value, decimals)} ${unit}, ${much}.${shortfall}`;
+}
+
+function noiseText(noise: NoiseFloor | null): string {
+  if (noise === null) return 'not measured: no configuration was trained with two replicates';
+  return `replicates alone move the trained models' ${noise.metric} by ${formatNumber(noise.deviationPercent, decimalsFor([noise.deviationPercent]))} % (standard deviation, ${noise.replicates} replicates in each of ${noise.configurations} configurations)`;
+}
