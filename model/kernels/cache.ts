@@ -1,13 +1,14 @@
 /** Generation with kept keys and values: writing a token's own into the cache, and attending over it. */
 import { type Tensor, tf } from '../tf.ts';
 import { defineKernel, expectShape, runKernel } from './kernel.ts';
+import { oneHot } from './one_hot.ts';
 
 /** Which third of qkv is written: 1 the keys, 2 the values. */
 type Part = 1 | 2;
 
 /** [B, P, 1]: 1 at each row's position, 0 elsewhere. */
 function atPosition(positions: Tensor, length: number): Tensor {
-  return tf.expandDims(tf.oneHot(positions, length, 1, 0, 'float32'), 2);
+  return tf.expandDims(oneHot(positions, length), 2);
 }
 
 export const cacheWriteKernel = defineKernel<{ part: Part }>()({

@@ -1,6 +1,7 @@
 /** The loss of a language model, from hidden states and the tied output table, so that a program never holds all logits. */
 import { type Tensor, tf } from '../tf.ts';
 import { defineKernel, expectShape, runKernel, type Shape } from './kernel.ts';
+import { oneHot } from './one_hot.ts';
 
 /** Rows whose logits a native kernel holds at a time. */
 const chunkRows = 64;
@@ -15,17 +16,17 @@ function expectOperands(kernel: string, { hidden, table, targets }: Operands<Sha
 const scratch = ({ table }: Operands<Shape>): number[] => [chunkRows, table[0]!];
 
 /** Log-probabilities [N, V], one-hot targets [N, V] (a row of zeros where there is no target), and 1 where there is one [N, 1]. */
-function predict({ hidden, table, targets }: Operands<Tensor>): { logProbs: Tensor; oneHot: Tensor; counted: Tensor } {
+function predict({ hidden, table, targets }: Operands<Tensor>): { logProbs: Tensor; chosen: Tensor; counted: Tensor } {
   const logProbs = tf.logSoftmax(tf.matMul(hidden, table, false, true));
   const counted = tf.cast(tf.expandDims(tf.greaterEqual(targets, 0), 1), 'float32');
   const ids = tf.maximum(targets, tf.scalar(0, 'int32'));
-  return { logProbs, oneHot: tf.mul(tf.oneHot(ids, table.shape[0]!, 1, 0, 'float32'), counted), counted };
+  return { logProbs, chosen: tf.mul(oneHot(ids, table.shape[0]!), counted), counted };
 }
 
 /** [N, V]: the gradient of the mean loss with respect to the logits, times dLoss. */
 function logitsGradient(dLoss: Tensor, operands: Operands<Tensor>): Tensor {
-  const { logProbs, oneHot, counted } = predict(operands);
-  const difference = tf.sub(tf.mul(tf.exp(logProbs), counted), oneHot);
+  const { logProbs, chosen, counted } = predict(operands);
+  const difference = tf.sub(tf.mul(tf.exp(logProbs), counted), chosen);
   return tf.mul(difference, tf.div(dLoss, tf.maximum(tf.sum(counted), 1)));
 }
 
@@ -37,8 +38,8 @@ export const crossEntropyKernel = defineKernel()({
     return [];
   },
   composite(operands) {
-    const { logProbs, oneHot, counted } = predict(operands);
-    return tf.div(tf.neg(tf.sum(tf.mul(logProbs, oneHot))), tf.maximum(tf.sum(counted), 1));
+    const { logProbs, chosen, counted } = predict(operands);
+    return tf.div(tf.neg(tf.sum(tf.mul(logProbs, chosen))), tf.maximum(tf.sum(counted), 1));
   },
   gradient: {
     saves: ['hidden', 'table', 'targets'],
@@ -80,8 +81,8 @@ export const tokenLogProbKernel = defineKernel()({
     return [shapes.hidden[0]!];
   },
   composite(operands) {
-    const { logProbs, oneHot } = predict(operands);
-    return tf.sum(tf.mul(logProbs, oneHot), 1);
+    const { logProbs, chosen } = predict(operands);
+    return tf.sum(tf.mul(logProbs, chosen), 1);
   },
   scratch,
 });

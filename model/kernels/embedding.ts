@@ -1,6 +1,7 @@
 /** Looking up rows of a table, and adding gradients back into them. */
 import { type Tensor, tf } from '../tf.ts';
 import { defineKernel, expectShape, runKernel } from './kernel.ts';
+import { oneHot } from './one_hot.ts';
 
 export const embeddingKernel = defineKernel()({
   name: 'Embedding',
@@ -24,7 +25,7 @@ export const embeddingBackwardKernel = defineKernel<{ rows: number }>()({
   shape: ({ dy }, { rows }) => [rows, dy.at(-1)!],
   // A scatter-add as a product with one-hot rows: the wasm backend has no segment sum.
   composite({ dy, ids }, { rows }) {
-    const selected = tf.oneHot(tf.reshape(ids, [-1]), rows, 1, 0, 'float32');
+    const selected = oneHot(tf.reshape(ids, [-1]), rows);
     return tf.matMul(selected, tf.reshape(dy, [-1, dy.shape.at(-1)!]), true, false);
   },
 });
