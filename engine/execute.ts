@@ -1,9 +1,9 @@
 /** Executes one task once: lays out its folder, runs it in a worker, checks what it left, and records the result. */
 import { mkdirSync } from 'node:fs';
 import { cpus, hostname } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { type Facts, outsideFiles } from './assess.ts';
+import { type Facts, outsideFiles, sourceName } from './assess.ts';
 import { type Attempt, AttemptError, beginAttempt, collectOutputs } from './attempt.ts';
 import { messageOf } from './errors.ts';
 import type { EventBody, Failure } from './events.ts';
@@ -61,6 +61,7 @@ export async function execute(
     const complaint = await supervised(worker, task, signal, () =>
       worker.run(job, {
         progress: (done, total) => say({ type: 'task-progress', task: task.id, done, total }),
+        warn: (message) => say({ type: 'warning', message }),
         measure: (name, value) => {
           measurements[name] = value;
           say({ type: 'task-measured', task: task.id, name, value });
@@ -84,6 +85,9 @@ export async function execute(
       measurements,
       run: execution.run,
       task: task.id,
+      sources: Object.fromEntries(
+        outsideFiles(task).map(([name, path]) => [name, relative(workspace.project.root, path)]),
+      ),
     };
     store.putRecord(record);
     return { kind: 'recorded', record };
@@ -183,7 +187,7 @@ async function checkInputs(
     if (typeof now === 'string' || now.digest !== facts.files.get(path)?.digest) {
       throw new AttemptError(
         'input-changed',
-        `${name}, ${path}, changed while the task ran; the result is not kept. Run again.`,
+        `${sourceName(name)}, ${path}, changed while the task ran; the result is not kept. Run again.`,
       );
     }
   }

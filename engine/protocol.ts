@@ -43,6 +43,7 @@ export type Description = { readonly interface: StageInterface } | { readonly pr
 /** From a worker to the engine. */
 export type Reply =
   | { readonly type: 'progress'; readonly done: number; readonly total: number }
+  | { readonly type: 'warning'; readonly message: string }
   | { readonly type: 'measure'; readonly name: string; readonly value: number | string }
   | { readonly type: 'described'; readonly description: Description }
   | { readonly type: 'finished' }

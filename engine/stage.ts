@@ -75,6 +75,8 @@ export interface StageContext<P, I, O> {
   readonly signal: AbortSignal;
   /** Writes a line to the task's log. */
   log(line: string): void;
+  /** Tells the person who runs the pipeline, once a run however many tasks say the same; also written to the log. */
+  warn(message: string): void;
   /** Says how far the task is, for the progress display. */
   progress(done: number, total: number): void;
   /** Keeps a measurement (a time, a rate, what it ran on) in the task's record, outside every artifact and key. */

@@ -87,6 +87,10 @@ async function runStage(job: StageJob, signal: AbortSignal): Promise<Complaint |
       log: (line) => {
         process.stdout.write(`${line}\n`);
       },
+      warn: (message) => {
+        process.stdout.write(`warning: ${message}\n`);
+        reply({ type: 'warning', message });
+      },
       progress: (done, total) => {
         const now = Date.now();
         if (now - told < progressMs && done < total) return;

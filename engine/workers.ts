@@ -10,6 +10,7 @@ const graceMs = 500;
 /** What a task tells while it runs. */
 export interface Listener {
   progress(done: number, total: number): void;
+  warn(message: string): void;
   measure(name: string, value: number | string): void;
 }
 
@@ -61,6 +62,7 @@ export async function startWorker(entry: string, log: string): Promise<Worker> {
   });
   child.on('message', (reply: Reply) => {
     if (reply.type === 'progress') listener?.progress(reply.done, reply.total);
+    else if (reply.type === 'warning') listener?.warn(reply.message);
     else if (reply.type === 'measure') listener?.measure(reply.name, reply.value);
     else settle?.({ reply });
   });

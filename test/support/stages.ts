@@ -62,6 +62,7 @@ export function openWorkshop(): Workshop {
         retained,
         signal: given.signal ?? new AbortController().signal,
         log: (line) => void log.push(line),
+        warn: (message) => void log.push(message),
         progress: () => {},
         measure: (name, value) => {
           measurements[name] = value;

@@ -1,0 +1,91 @@
+/** Stage: measures a model on held-out records, beside a reference: loss, agreement, KL, greedy match, embedding cosine. */
+import { writeFileSync } from 'node:fs';
+import { setImmediate } from 'node:timers/promises';
+import { defineStage } from '../engine/stage.ts';
+import { evaluationBatches } from '../model/batches.ts';
+import { readDataset } from '../model/dataset.ts';
+import { logitsStep } from '../model/steps.ts';
+import { compareGreedy } from './evaluate/greedy.ts';
+import { TeacherForced } from './evaluate/teacher_forced.ts';
+import { refusingBadInput } from './shared/bad_input.ts';
+import { firstExamples, longestRow } from './shared/examples.ts';
+import { loadStep, rowPositions } from './shared/executables.ts';
+import { readModel, refuseOtherVocabulary } from './shared/model_folder.ts';
+
+/** Rows of a batch: enough to keep the kernels busy, few enough that a large vocabulary's logits fit. */
+const batch = 4;
+
+export default defineStage({
+  description: 'Measures a model on the held-out records, beside a reference model (the 16-bit one).',
+  params: {
+    examples: { type: 'integer', minimum: 1, default: 100, description: 'Held-out examples that are measured.' },
+    greedy_examples: {
+      type: 'integer',
+      minimum: 0,
+      default: 0,
+      description: 'Held-out examples whose response is generated greedily; 0 measures no generation.',
+    },
+    greedy_tokens: { type: 'integer', minimum: 1, default: 32, description: 'Tokens generated at most.' },
+  },
+  inputs: {
+    model: { description: 'Checkpoint folder: 16-bit or quantized.' },
+    adapter: { optional: true, description: 'PEFT folder on that model.' },
+    reference: { description: 'Checkpoint folder that the model is compared with.' },
+    reference_adapter: { optional: true, description: 'PEFT folder on the reference.' },
+    data: { description: 'Tokenized instruction records (stage tokenize).' },
+  },
+  outputs: {
+    metrics: { path: 'metrics.json', description: 'Every measure; loss in nats per response token, also per example.' },
+  },
+  async run(context) {
+    const { params, inputs, outputs, progress, signal, measure, log } = context;
+    const { model, reference, data } = await refusingBadInput(() => ({
+      model: readModel(inputs.model, inputs.adapter),
+      reference: readModel(inputs.reference, inputs.reference_adapter),
+      data: readDataset(inputs.data),
+    }));
+    refuseOtherVocabulary(model, data.meta);
+    refuseOtherVocabulary(reference, data.meta);
+    const examples = firstExamples(data.splits.validation, params.examples);
+    const length = longestRow(examples);
+    const isItself = inputs.model === inputs.reference && inputs.adapter === inputs.reference_adapter;
+
+    const started = performance.now();
+    const programs = await Promise.all(
+      (isItself ? [model] : [model, reference]).map(async (frozen) => {
+        const program = await loadStep('logits step', logitsStep({ ...frozen, batch, length }), context);
+        frozen.writeTo(program);
+        program.write('positions', rowPositions(batch, length));
+        return program;
+      }),
+    );
+    const forced = new TeacherForced(model.config);
+    let done = 0;
+    for (const { tokens, targets } of evaluationBatches(examples, { batch, length })) {
+      const [mine, theirs = mine] = programs.map((program) => {
+        program.write('tokens', tokens);
+        program.run();
+        return { logits: program.read('logits') as Float32Array, hidden: program.read('hidden') as Float32Array };
+      });
+      forced.add({ model: mine!, reference: theirs!, targets, length });
+      done += batch;
+      progress(Math.min(done, examples.count), examples.count);
+      await setImmediate();
+      signal.throwIfAborted();
+    }
+    for (const program of programs) program.dispose();
+    const greedy =
+      params.greedy_examples === 0
+        ? null
+        : await compareGreedy(
+            { model, reference: isItself ? model : reference },
+            firstExamples(data.splits.validation, params.greedy_examples),
+            { tokens: params.greedy_tokens, endOfText: data.meta.endOfText },
+            context,
+          );
+    measure('seconds', (performance.now() - started) / 1000);
+    const metrics = { ...forced.metrics(), ...greedy };
+    log(`held-out loss ${metrics.loss.toFixed(4)} over ${metrics.tokens} tokens`);
+    writeFileSync(outputs.metrics, `${JSON.stringify(metrics, null, 2)}\n`);
+  },
+});

@@ -1,0 +1,110 @@
+/** Greedy generation by two models from the same prompts, and how far what they write agrees. */
+import { setImmediate } from 'node:timers/promises';
+import { StageError } from '../../engine/stage.ts';
+import type { ExampleSplit } from '../../model/dataset.ts';
+import { decodeStep } from '../../model/steps.ts';
+import { type Host, loadStep } from '../shared/executables.ts';
+import type { FrozenModel } from '../shared/model_folder.ts';
+
+interface Limits {
+  /** Tokens generated at most. */
+  readonly tokens: number;
+  /** The token that ends a text. */
+  readonly endOfText: number;
+}
+
+export interface GreedyMetrics {
+  /** Over the tokens that either model wrote, the share at which both wrote the same. */
+  readonly greedyMatch: number;
+  /** Mean number of tokens before the first difference; the whole text's length where there is none. */
+  readonly firstDivergence: number;
+  /** The share of examples in which the model wrote just the record's response. */
+  readonly exactMatch: number;
+  readonly greedyExamples: number;
+}
+
+/** Generates from each example's prompt with both models. @throws StageError when prompts leave no room in the context. */
+export async function compareGreedy(
+  models: { readonly model: FrozenModel; readonly reference: FrozenModel },
+  examples: ExampleSplit,
+  limits: Limits,
+  host: Host & { readonly signal: AbortSignal },
+): Promise<GreedyMetrics> {
+  const prompts: Int32Array[] = [];
+  const responses: Int32Array[] = [];
+  for (let i = 0; i < examples.count; i++) {
+    const { tokens, promptLength } = examples.example(i);
+    prompts.push(tokens.subarray(0, promptLength));
+    responses.push(tokens.subarray(promptLength));
+  }
+  const mine = await generate(models.model, prompts, limits, host);
+  const theirs = models.model === models.reference ? mine : await generate(models.reference, prompts, limits, host);
+  let [same, written, divergence, exact] = [0, 0, 0, 0];
+  mine.forEach((text, i) => {
+    const other = theirs[i]!;
+    const length = Math.max(text.length, other.length);
+    const equal = Array.from({ length }, (_, t) => text[t] === other[t]);
+    const first = equal.indexOf(false);
+    same += equal.filter(Boolean).length;
+    written += length;
+    divergence += first === -1 ? length : first;
+    if (text.length === responses[i]!.length && text.every((token, t) => token === responses[i]![t])) exact++;
+  });
+  const count = mine.length;
+  return {
+    greedyMatch: same / written,
+    firstDivergence: divergence / count,
+    exactMatch: exact / count,
+    greedyExamples: count,
+  };
+}
+
+/**
+ * Continues each prompt by its most likely token until the text ends or `tokens` are written.
+ * @returns the tokens written, the one that ends a text included.
+ */
+async function generate(
+  model: FrozenModel,
+  prompts: readonly Int32Array[],
+  { tokens: most, endOfText }: Limits,
+  host: Host & { readonly signal: AbortSignal },
+): Promise<number[][]> {
+  const capacity = Math.max(...prompts.map(({ length }) => length)) + most;
+  if (capacity > model.config.contextLength) {
+    throw new StageError(
+      `a prompt with ${most} tokens after it takes ${capacity} positions, and the model's context holds ${model.config.contextLength}: lower greedy_tokens or max_length`,
+    );
+  }
+  const batch = prompts.length;
+  const program = await loadStep('decode step', decodeStep({ ...model, batch, capacity }), host);
+  model.writeTo(program);
+  const texts: number[][] = prompts.map(() => []);
+  const ended = (row: number) => texts[row]!.length === most || texts[row]!.at(-1) === endOfText;
+  const next = Int32Array.from(prompts, (prompt) => prompt[0]!);
+  for (let position = 0; position < capacity && !texts.every((_, row) => ended(row)); position++) {
+    program.write('tokens', next);
+    program.write('positions', new Int32Array(batch).fill(position));
+    program.run();
+    const logits = program.read('logits') as Float32Array;
+    for (let row = 0; row < batch; row++) {
+      const prompt = prompts[row]!;
+      if (position + 1 < prompt.length) {
+        next[row] = prompt[position + 1]!;
+      } else if (!ended(row)) {
+        next[row] = mostLikely(logits, row, model.config.vocabSize);
+        texts[row]!.push(next[row]!);
+      }
+    }
+    await setImmediate();
+    host.signal.throwIfAborted();
+  }
+  program.dispose();
+  return texts;
+}
+
+/** The index of a row's largest logit; the first of equals. */
+function mostLikely(logits: Float32Array, row: number, vocabSize: number): number {
+  let top = row * vocabSize;
+  for (let i = top + 1; i < (row + 1) * vocabSize; i++) if (logits[i]! > logits[top]!) top = i;
+  return top - row * vocabSize;
+}

@@ -1,0 +1,112 @@
+/** Measures of two models reading the same text: loss, top-1 agreement, KL divergence, and the cosine of their hidden states. */
+import type { Gpt2Config } from '../../model/config.ts';
+import { centredCosine } from './cosine.ts';
+
+/** What one model computed of a batch: logits [N, V] and final hidden states [N, C]. */
+interface Reading {
+  readonly logits: Float32Array;
+  readonly hidden: Float32Array;
+}
+
+interface ReadBatch {
+  readonly model: Reading;
+  readonly reference: Reading;
+  /** [N]: the token that follows each row; negative where it is not measured. */
+  readonly targets: Int32Array;
+  /** Rows of one example. */
+  readonly length: number;
+}
+
+/** The measures of a whole split. Losses and KL in nats per token, averaged over tokens. */
+export interface TeacherForcedMetrics {
+  readonly loss: number;
+  readonly perplexity: number;
+  readonly tokens: number;
+  readonly examples: number;
+  /** The share of tokens at which both models' most likely token is the same. */
+  readonly top1Agreement: number;
+  /** KL(reference || model), which is zero only where the models agree. */
+  readonly kl: number;
+  /** Mean over examples of the cosine of mean-pooled response states, the reference's mean over examples subtracted from both. */
+  readonly embeddingCosine: number | null;
+  readonly lossPerExample: number[];
+  readonly tokensPerExample: number[];
+}
+
+/** Adds up the measures batch by batch. Sums are float64. */
+export class TeacherForced {
+  readonly #width: number;
+  readonly #vocabSize: number;
+  readonly #lossPerExample: number[] = [];
+  readonly #tokensPerExample: number[] = [];
+  readonly #pooled: { model: Float64Array; reference: Float64Array }[] = [];
+  #agreed = 0;
+  #kl = 0;
+
+  constructor({ width, vocabSize }: Gpt2Config) {
+    this.#width = width;
+    this.#vocabSize = vocabSize;
+  }
+
+  /** Adds a batch of examples; one without targets (a batch's padding) is left out. */
+  add({ model, reference, targets, length }: ReadBatch): void {
+    for (let start = 0; start < targets.length; start += length) {
+      const rows = Array.from({ length }, (_, i) => start + i).filter((row) => targets[row]! >= 0);
+      if (rows.length === 0) continue;
+      let loss = 0;
+      for (const row of rows) loss += this.#addToken(model.logits, reference.logits, row, targets[row]!);
+      this.#lossPerExample.push(loss / rows.length);
+      this.#tokensPerExample.push(rows.length);
+      this.#pooled.push({ model: this.#pool(model.hidden, rows), reference: this.#pool(reference.hidden, rows) });
+    }
+  }
+
+  metrics(): TeacherForcedMetrics {
+    const tokens = this.#tokensPerExample.reduce((a, b) => a + b, 0);
+    const loss = this.#lossPerExample.reduce((sum, mean, i) => sum + mean * this.#tokensPerExample[i]!, 0) / tokens;
+    return {
+      loss,
+      perplexity: Math.exp(loss),
+      tokens,
+      examples: this.#lossPerExample.length,
+      top1Agreement: this.#agreed / tokens,
+      kl: this.#kl / tokens,
+      embeddingCosine: centredCosine(this.#pooled),
+      lossPerExample: this.#lossPerExample,
+      tokensPerExample: this.#tokensPerExample,
+    };
+  }
+
+  /** Adds one token's agreement and KL. @returns the model's loss at the target. */
+  #addToken(logits: Float32Array, reference: Float32Array, row: number, target: number): number {
+    const [start, end] = [row * this.#vocabSize, (row + 1) * this.#vocabSize];
+    const mine = normalizer(logits, start, end);
+    const theirs = normalizer(reference, start, end);
+    if (mine.top === theirs.top) this.#agreed++;
+    let kl = 0;
+    for (let i = start; i < end; i++) {
+      const logReference = reference[i]! - theirs.logSum;
+      kl += Math.exp(logReference) * (logReference - (logits[i]! - mine.logSum));
+    }
+    this.#kl += kl;
+    return mine.logSum - logits[start + target]!;
+  }
+
+  #pool(hidden: Float32Array, rows: readonly number[]): Float64Array {
+    const pooled = new Float64Array(this.#width);
+    for (const row of rows) {
+      for (let c = 0; c < pooled.length; c++) pooled[c]! += hidden[row * pooled.length + c]! / rows.length;
+    }
+    return pooled;
+  }
+}
+
+/** The logarithm of the sum of exponentials of logits start .. end, and the index of the largest (the first of equals). */
+function normalizer(logits: Float32Array, start: number, end: number): { logSum: number; top: number } {
+  let top = start;
+  for (let i = start + 1; i < end; i++) if (logits[i]! > logits[top]!) top = i;
+  const largest = logits[top]!;
+  let sum = 0;
+  for (let i = start; i < end; i++) sum += Math.exp(logits[i]! - largest);
+  return { logSum: largest + Math.log(sum), top: top - start };
+}

@@ -1,0 +1,25 @@
+/** Sets of matrices as people write them: `q+v`, `attention+mlp`, `all`. */
+import { StageError } from '../../engine/stage.ts';
+import { type LoraTarget, loraTargets } from '../../model/lora.ts';
+
+const sets: Readonly<Record<string, readonly LoraTarget[]>> = {
+  ...Object.fromEntries(loraTargets.map((target) => [target, [target]])),
+  attention: ['q', 'k', 'v', 'o'],
+  mlp: ['fc', 'proj'],
+  all: loraTargets,
+};
+
+/** The matrices that a text such as `q+k+v+o` names, in the order of `loraTargets`. @throws StageError for an unknown name. */
+export function parseTargets(text: string): LoraTarget[] {
+  const chosen = new Set<LoraTarget>();
+  for (const name of text.split('+').map((part) => part.trim())) {
+    const members = Object.hasOwn(sets, name) ? sets[name]! : null;
+    if (members === null) {
+      throw new StageError(
+        `'${name}' in '${text}' names no matrices: join names out of ${Object.keys(sets).join(', ')} with +`,
+      );
+    }
+    for (const target of members) chosen.add(target);
+  }
+  return loraTargets.filter((target) => chosen.has(target));
+}

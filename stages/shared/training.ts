@@ -1,0 +1,59 @@
+/** The training loop that `train` and `pretrain` share: batches in, steps of a loaded program, a curve out. */
+import { setImmediate } from 'node:timers/promises';
+import type { Executable } from '../../compile/program.ts';
+import { StageError } from '../../engine/stage.ts';
+import type { Batch } from '../../model/batches.ts';
+import type { CurvePoint } from './curve.ts';
+import { learningRate, type Schedule } from './schedule.ts';
+
+export interface TrainingRun {
+  /** A program of `loraTrainingStep` or `pretrainingStep`, its states and positions written. */
+  readonly program: Executable;
+  readonly batches: Iterator<Batch, unknown>;
+  readonly schedule: Schedule;
+  /** Held-out loss is measured after every so many steps and after the last. */
+  readonly evaluateEvery: number;
+  /** The held-out loss of the program's present states. */
+  heldOutLoss(): number;
+  readonly signal: AbortSignal;
+  log(line: string): void;
+  progress(done: number, total: number): void;
+}
+
+/**
+ * Runs every step of the schedule.
+ * @throws StageError when the loss stops being a number.
+ */
+export async function runTraining(run: TrainingRun): Promise<CurvePoint[]> {
+  const { program, schedule } = run;
+  const takesStep = program.program.buffers.some(({ name, role }) => name === 'step' && role === 'input');
+  const curve: CurvePoint[] = [];
+  for (let step = 1; step <= schedule.steps; step++) {
+    const { tokens, targets } = run.batches.next().value as Batch;
+    const rate = learningRate(schedule, step);
+    program.write('tokens', tokens);
+    program.write('targets', targets);
+    program.write('hyper', Float32Array.of(rate, step));
+    if (takesStep) program.write('step', Int32Array.of(step));
+    program.run();
+    const [loss, gradientNorm] = [program.read('loss')[0]!, program.read('norm')[0]!];
+    if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) {
+      throw new StageError(
+        `the loss is ${loss} and the gradient's norm ${gradientNorm} at step ${step}: lower lr (${schedule.peak}), or look at the data and the base for what is not a number`,
+      );
+    }
+    const measured = step % run.evaluateEvery === 0 || step === schedule.steps;
+    const validationLoss = measured ? run.heldOutLoss() : null;
+    curve.push({ step, loss, learningRate: rate, gradientNorm, validationLoss });
+    if (validationLoss !== null) {
+      run.log(
+        `step ${step}: loss ${loss.toFixed(4)}, held-out ${validationLoss.toFixed(4)}, lr ${rate.toPrecision(3)}`,
+      );
+    }
+    run.progress(step, schedule.steps);
+    // Lets the progress out and a cancellation in.
+    await setImmediate();
+    run.signal.throwIfAborted();
+  }
+  return curve;
+}
