@@ -74,6 +74,9 @@ export function dequantize({ codes, absmax, codebook, block }: Quantized): Float
  * @throws Error if a scale is not finite.
  */
 export function quantizeAbsmax(absmax: Float32Array): QuantizedAbsmax {
+  const bad = absmax.findIndex((scale) => !Number.isFinite(scale));
+  if (bad !== -1)
+    throw new Error(`quantizeAbsmax: scale ${bad} is ${absmax[bad]}: only finite numbers can be quantized`);
   const nestedCodebook = dynamicMap();
   const offset = Math.fround(absmax.reduce((sum, scale) => sum + scale, 0) / Math.max(absmax.length, 1));
   const centered = absmax.map((scale) => scale - offset);
