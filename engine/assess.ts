@@ -14,13 +14,17 @@ export interface Facts {
   readonly unreadable: ReadonlyMap<string, string>;
 }
 
-/** The files that a task reads which no task makes: input name (or the parameter's) and path. */
+/** The files that a task reads which no task makes: their name in the manifest's inputs, and the path. */
 export function outsideFiles(task: Task): [string, string][] {
   const files: [string, string][] = [];
-  for (const [name, ref] of Object.entries(task.inputs))
-    if (ref.kind === 'file') files.push([`input \`${name}\``, ref.path]);
-  for (const name of task.sources) files.push([`parameter \`${name}\``, task.params[name] as string]);
+  for (const [name, ref] of Object.entries(task.inputs)) if (ref.kind === 'file') files.push([name, ref.path]);
+  for (const name of task.sources) files.push([`param:${name}`, task.params[name] as string]);
   return files;
+}
+
+/** A source's name in a sentence. */
+export function sourceName(name: string): string {
+  return name.startsWith('param:') ? `parameter \`${name.slice('param:'.length)}\`` : `input \`${name}\``;
 }
 
 /** Digests the code and the outside files of tasks. @throws UsageError when a stage cannot be built. */
@@ -49,7 +53,7 @@ export async function readFacts(workspace: Workspace, tasks: readonly Task[]): P
 export function brokenBecause(task: Task, facts: Facts): string | null {
   for (const [name, path] of outsideFiles(task)) {
     const problem = facts.unreadable.get(path);
-    if (problem !== undefined) return `${name}: ${problem}`;
+    if (problem !== undefined) return `${sourceName(name)}: ${problem}`;
   }
   return null;
 }

@@ -129,7 +129,7 @@ export async function bundleModule(module: string, stageContract: string): Promi
       sourcesContent: false,
       // Source maps name files relative to the output, and that must be a real place.
       outfile: join(dirname(module), 'bundle.mjs'),
-      sourceRoot: pathToFileURL(dirname(module)).href,
+      sourceRoot: `${pathToFileURL(dirname(module)).href}/`,
       plugins: [{ name: 'stage', setup }],
     });
     return { text: result.outputFiles[0]!.text, sources, assets, packages: [...packages.values()] };

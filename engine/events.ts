@@ -78,7 +78,8 @@ export type EventBody =
   | { readonly type: 'published'; readonly path: string; readonly task: string; readonly artifact: string }
   | { readonly type: 'unpublished'; readonly path: string }
   | { readonly type: 'quarantined'; readonly path: string; readonly problem: string }
-  | { readonly type: 'warning'; readonly message: string }
+  /** What a task tells the person who runs the pipeline; the same message once a run. */
+  | { readonly type: 'warning'; readonly task: string; readonly message: string }
   | {
       readonly type: 'run-finished';
       readonly run: string;

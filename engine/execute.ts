@@ -61,7 +61,7 @@ export async function execute(
     const complaint = await supervised(worker, task, signal, () =>
       worker.run(job, {
         progress: (done, total) => say({ type: 'task-progress', task: task.id, done, total }),
-        warn: (message) => say({ type: 'warning', message }),
+        warn: (message) => say({ type: 'warning', task: task.id, message }),
         measure: (name, value) => {
           measurements[name] = value;
           say({ type: 'task-measured', task: task.id, name, value });

@@ -31,13 +31,40 @@ interface Waiting {
   readonly needs: Resources;
 }
 
+/** What is left of the pools at the moment. */
+class Free {
+  #cpu: number;
+  #gpu: number;
+  #memory: number;
+
+  constructor({ cpu, gpu, memory }: Resources) {
+    this.#cpu = cpu;
+    this.#gpu = gpu;
+    this.#memory = memory;
+  }
+
+  fits({ cpu, gpu, memory }: Resources): boolean {
+    return cpu <= this.#cpu && gpu <= this.#gpu && memory <= this.#memory;
+  }
+
+  take({ cpu, gpu, memory }: Resources): void {
+    this.#cpu -= cpu;
+    this.#gpu -= gpu;
+    this.#memory -= memory;
+  }
+
+  give({ cpu, gpu, memory }: Resources): void {
+    this.take({ cpu: -cpu, gpu: -gpu, memory: -memory });
+  }
+}
+
 /** A queue for p-queue that shows only what fits into what is free: to p-queue, it is empty while nothing does. */
 class FittingQueue implements Queue<Run, Options> {
   readonly #waiting: Waiting[] = [];
-  readonly #free: { cpu: number; gpu: number; memory: number };
+  readonly #free: Free;
 
-  constructor(total: Resources) {
-    this.#free = { ...total };
+  constructor(free: Free) {
+    this.#free = free;
   }
 
   get size(): number {
@@ -57,17 +84,13 @@ class FittingQueue implements Queue<Run, Options> {
     this.#waiting.splice(low, 0, entry);
   }
 
+  /** Takes the entry out, and what it needs from the pools. */
   dequeue(): Run | undefined {
-    const [entry] = this.#waiting.splice(this.#next(), 1);
-    if (entry === undefined) return undefined;
-    this.#take(entry.needs, 1);
-    return async () => {
-      try {
-        return await entry.run();
-      } finally {
-        this.#take(entry.needs, -1);
-      }
-    };
+    const index = this.#next();
+    if (index === -1) return undefined;
+    const [entry] = this.#waiting.splice(index, 1);
+    this.#free.take(entry!.needs);
+    return entry!.run;
   }
 
   filter(options: Readonly<Partial<Options>>): Run[] {
@@ -80,14 +103,7 @@ class FittingQueue implements Queue<Run, Options> {
 
   /** The first entry, in order of priority, that fits; -1 when none does. */
   #next(): number {
-    const { cpu, gpu, memory } = this.#free;
-    return this.#waiting.findIndex(({ needs }) => needs.cpu <= cpu && needs.gpu <= gpu && needs.memory <= memory);
-  }
-
-  #take(needs: Resources, sign: 1 | -1): void {
-    this.#free.cpu -= sign * needs.cpu;
-    this.#free.gpu -= sign * needs.gpu;
-    this.#free.memory -= sign * needs.memory;
+    return this.#waiting.findIndex(({ needs }) => this.#free.fits(needs));
   }
 }
 
@@ -96,18 +112,40 @@ export interface Pools {
   readonly total: Resources;
   /** Runs `work` when what it needs (as granted) is free; higher priorities first. */
   admit<T>(needs: Resources, priority: number, work: () => Promise<T>): Promise<T>;
+  /** Lets nothing start until `queueing` is over, so that of all that it queues the highest priority starts first. */
+  together(queueing: () => void): void;
 }
 
 /** @param jobs the most tasks at a time, whatever they need. */
 export function openPools(total: Resources, jobs: number): Pools {
+  const free = new Free(total);
   class ThisQueue extends FittingQueue {
     constructor() {
-      super(total);
+      super(free);
     }
   }
   const queue = new PQueue<ThisQueue, Options>({ concurrency: jobs, queueClass: ThisQueue });
   return {
     total,
-    admit: (needs, priority, work) => queue.add(work, { priority, needs }),
+    admit: (needs, priority, work) =>
+      queue.add(
+        async () => {
+          try {
+            return await work();
+          } finally {
+            // Inside the work: p-queue looks for the next entry before it tells that this one is over.
+            free.give(needs);
+          }
+        },
+        { priority, needs },
+      ),
+    together(queueing) {
+      queue.pause();
+      try {
+        queueing();
+      } finally {
+        queue.start();
+      }
+    },
   };
 }

@@ -54,4 +54,6 @@ export interface TaskRecord {
   readonly measurements: Readonly<Record<string, number | string>>;
   readonly run: string;
   readonly task: string;
+  /** Input name (or `param:NAME`) -> where a file that no task makes lay, relative to the project: for people, outside the key. */
+  readonly sources: Readonly<Record<string, string>>;
 }

@@ -117,7 +117,14 @@ class Run {
     this.#facts = facts;
     this.#record = record;
     this.#keepGoing = options.keepGoing ?? false;
-    this.#say = say;
+    const warned = new Set<string>();
+    this.#say = (body) => {
+      if (body.type === 'warning') {
+        if (warned.has(body.message)) return;
+        warned.add(body.message);
+      }
+      say(body);
+    };
     this.#states = new States((task, from, to) => say({ type: 'task-state', task, from, to }));
     const total = { ...machineResources(), ...options.pools };
     this.#pools = openPools(total, options.jobs ?? Math.max(1, Math.floor(total.cpu)));
@@ -160,7 +167,9 @@ class Run {
     });
     try {
       // In topological order every fresh task finds its producers done.
-      for (const task of this.#tasks) this.#consider(task);
+      this.#pools.together(() => {
+        for (const task of this.#tasks) this.#consider(task);
+      });
       if (this.#active > 0) {
         await new Promise<void>((resolve) => {
           this.#idle = resolve;
@@ -357,7 +366,9 @@ class Run {
     this.#outcomes.set(task.id, { outcome: origin, key: result.key, seconds, log: null });
     this.#states.move(task.id, 'Done');
     this.#say({ type: 'task-done', task: task.id, key: result.key, seconds, origin, outputs: result.outputs });
-    for (const dependent of this.#dependents.get(task.id) ?? []) this.#consider(dependent);
+    this.#pools.together(() => {
+      for (const dependent of this.#dependents.get(task.id) ?? []) this.#consider(dependent);
+    });
   }
 
   #fail(id: string, key: Digest | null, failure: Failure, log: Buffer | null, tail: readonly string[]): void {

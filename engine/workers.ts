@@ -10,8 +10,8 @@ const graceMs = 500;
 /** What a task tells while it runs. */
 export interface Listener {
   progress(done: number, total: number): void;
-  warn(message: string): void;
   measure(name: string, value: number | string): void;
+  warn(message: string): void;
 }
 
 export interface Worker {
@@ -158,7 +158,8 @@ export function openWorkers(entry: () => Promise<string>, folder: string, prefix
         forget(worker);
       }
       started += 1;
-      const worker = await startWorker(await entry(), join(folder, `${prefix}-worker-${started}.log`));
+      const log = join(folder, `${prefix}-worker-${started}.log`);
+      const worker = await startWorker(await entry(), log);
       all.add(worker);
       return worker;
     },

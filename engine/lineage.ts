@@ -1,0 +1,168 @@
+/** Where a result comes from: the records behind a published file, a task or a digest, back to the raw sources. */
+import { join, relative, resolve, sep } from 'node:path';
+import type { Entry } from './catalog.ts';
+import { type CodeListing, readCodeListing } from './code.ts';
+import { UsageError } from './errors.ts';
+import { readPublications } from './publish.ts';
+import type { Artifact, Digest, Host, Manifest, TaskRecord } from './record.ts';
+import { listRuns, readRun } from './runs.ts';
+import { namesIn } from './store.ts';
+import type { Workspace } from './workspace.ts';
+
+/** An execution, or a file that no task made. */
+export type LineageNode =
+  | {
+      readonly kind: 'task';
+      /** The key. */
+      readonly id: Digest;
+      readonly task: string;
+      readonly action: Manifest['action'];
+      readonly params: Manifest['params'];
+      readonly code: { readonly digest: Digest; readonly listing: CodeListing } | null;
+      readonly outputs: Readonly<Record<string, Artifact>>;
+      readonly host: Host;
+      readonly startedAt: string;
+      readonly seconds: number;
+      readonly measurements: TaskRecord['measurements'];
+      readonly run: string;
+    }
+  | {
+      readonly kind: 'source';
+      /** The content digest. */
+      readonly id: Digest;
+      /** Where it lay when it was read, relative to the project. */
+      readonly path: string;
+    };
+
+export interface LineageEdge {
+  readonly from: Digest;
+  readonly to: Digest;
+  /** The consumer's input, and the digest of the artifact that went that way. */
+  readonly input: string;
+  readonly digest: Digest;
+}
+
+export interface LineageGraph {
+  readonly target: string;
+  /** The key of the record that made the target. */
+  readonly root: Digest;
+  /** Consumers before their producers; the root is first. */
+  readonly nodes: readonly LineageNode[];
+  readonly edges: readonly LineageEdge[];
+}
+
+/**
+ * The lineage of a target.
+ * @param target a path under results/, a task's id, or eight or more digits of a key or an artifact's digest.
+ * @param cwd what a relative path is relative to.
+ * @throws UsageError when the target names nothing that is recorded.
+ */
+export function lineage(workspace: Workspace, target: string, cwd: string = workspace.project.root): LineageGraph {
+  const { store } = workspace;
+  const root = keyOf(workspace, target, cwd);
+  const makers = new Map<Digest, Entry[]>();
+  for (const entry of store.catalog.all()) {
+    for (const { digest } of Object.values(entry.outputs)) {
+      const list = makers.get(digest);
+      if (list === undefined) makers.set(digest, [entry]);
+      else list.push(entry);
+    }
+  }
+  const nodes = new Map<Digest, LineageNode>();
+  const edges: LineageEdge[] = [];
+  const open = [root];
+  for (let key = open.shift(); key !== undefined; key = open.shift()) {
+    if (nodes.has(key)) continue;
+    const record = store.readRecord(key);
+    if (record === null) throw new UsageError(`the record ${key} behind ${target} is not in the store any more`);
+    nodes.set(key, nodeOf(workspace, record));
+    for (const { input, digest } of inputsOf(record.manifest)) {
+      const path = record.sources[input];
+      if (path !== undefined) {
+        nodes.set(digest, { kind: 'source', id: digest, path });
+        edges.push({ from: digest, to: key, input, digest });
+        continue;
+      }
+      const maker = makerOf(workspace, makers.get(digest) ?? [], record);
+      if (maker === null) {
+        throw new UsageError(`no record says what made ${digest.slice(0, 12)}, input \`${input}\` of ${record.task}`);
+      }
+      edges.push({ from: maker.key, to: key, input, digest });
+      open.push(maker.key);
+    }
+  }
+  return { target, root, nodes: [...nodes.values()], edges };
+}
+
+function nodeOf({ store }: Workspace, record: TaskRecord): LineageNode {
+  const { key, task, manifest, outputs, host, startedAt, seconds, measurements, run } = record;
+  const { action, params, code } = manifest;
+  const listing = code === null ? null : { digest: code, listing: readCodeListing(store.blobPath(code)) };
+  return {
+    kind: 'task',
+    id: key,
+    task,
+    action,
+    params,
+    code: listing,
+    outputs,
+    host,
+    startedAt,
+    seconds,
+    measurements,
+    run,
+  };
+}
+
+function inputsOf(manifest: Manifest): { input: string; digest: Digest }[] {
+  return Object.entries(manifest.inputs).flatMap(([input, value]) =>
+    typeof value === 'string' ? [{ input, digest: value }] : value.map(({ digest }) => ({ input, digest })),
+  );
+}
+
+/** Of several executions that gave equal content, the one in the consumer's own run, else the last before the consumer. */
+function makerOf({ store }: Workspace, makers: readonly Entry[], consumer: TaskRecord): Entry | null {
+  if (makers.length <= 1) return makers[0] ?? null;
+  const keys = new Set(Object.values(readRun(store.cache, consumer.run)?.tasks ?? {}).map(({ key }) => key));
+  const inRun = makers.filter(({ key }) => keys.has(key));
+  const candidates = inRun.length > 0 ? inRun : makers;
+  const earlier = candidates.filter(({ startedAt }) => startedAt <= consumer.startedAt);
+  const byTime = (earlier.length > 0 ? earlier : [...candidates]).sort((a, b) => (a.startedAt < b.startedAt ? 1 : -1));
+  return byTime[0] ?? null;
+}
+
+function keyOf(workspace: Workspace, target: string, cwd: string): Digest {
+  const { store, project } = workspace;
+  const path = resolve(cwd, target);
+  if (path.startsWith(project.results + sep)) {
+    const name = relative(project.results, path).split(sep)[0]!;
+    const folder = join(project.results, name);
+    const line = readPublications(folder).find(({ path: published }) => {
+      const at = join(folder, published);
+      return path === at || path.startsWith(at + sep);
+    });
+    if (line !== undefined) return line.key;
+    throw new UsageError(
+      `${relative(project.root, path)} was not published by any run${publishedHint(project.results)}`,
+    );
+  }
+  if (/^[0-9a-f]{8,64}$/.test(target)) {
+    for (const entry of store.catalog.all()) {
+      if (entry.key.startsWith(target)) return entry.key;
+      if (Object.values(entry.outputs).some(({ digest }) => digest.startsWith(target))) return entry.key;
+    }
+  }
+  for (const run of listRuns(store.cache)) {
+    const key = run.tasks[target]?.key;
+    if (key !== undefined && key !== null && store.catalog.find(key) !== null) return key;
+  }
+  const entries = [...store.catalog.all()].filter(({ task }) => task === target);
+  const newest = entries.sort((a, b) => (a.startedAt < b.startedAt ? 1 : -1))[0];
+  if (newest !== undefined) return newest.key;
+  throw new UsageError(`${target} is no path under results/, no recorded task, and no digest in the store`);
+}
+
+function publishedHint(results: string): string {
+  const names = namesIn(results).filter((name) => readPublications(join(results, name)).length > 0);
+  return names.length === 0 ? ': nothing has been published yet' : `; published are the files of ${names.join(', ')}`;
+}
