@@ -100,31 +100,40 @@ function studentised(ratios: readonly Ratio[], weight: Float64Array, how: Resamp
   const examples = weight.length;
   const random = new Random(how.seed, 'bootstrap');
   const statistics = ratios.map(() => new Float64Array(how.resamples));
-  const drawn = new Int32Array(examples);
+  const squaredWeight = weight.map((w) => w * w);
+  const times = new Float64Array(examples);
   for (let resample = 0; resample < how.resamples; resample++) {
-    let total = 0;
-    for (let k = 0; k < examples; k++) {
-      const example = random.integer(examples);
-      drawn[k] = example;
-      total += weight[example]!;
-    }
+    times.fill(0);
+    for (let k = 0; k < examples; k++) times[random.integer(examples)]! += 1;
+    const total = dot(times, weight);
+    const weightSquares = dot(times, squaredWeight);
     for (let column = 0; column < ratios.length; column++) {
       const { residual, error } = ratios[column]!;
       if (error === 0) continue;
       let deviation = 0;
-      for (let k = 0; k < examples; k++) deviation += residual[drawn[k]!]!;
-      deviation /= total;
       let squares = 0;
-      for (let k = 0; k < examples; k++) {
-        const example = drawn[k]!;
-        const u = residual[example]! - deviation * weight[example]!;
-        squares += u * u;
+      let products = 0;
+      for (let i = 0; i < examples; i++) {
+        const u = residual[i]!;
+        const drawn = times[i]! * u;
+        deviation += drawn;
+        squares += drawn * u;
+        products += drawn * weight[i]!;
       }
-      const resampledError = Math.sqrt((squares * examples) / (examples - 1)) / total;
+      deviation /= total;
+      // The sum of (u - deviation * weight)^2 over the resample, from sums that one pass collects.
+      const spread = Math.max(0, squares - 2 * deviation * products + deviation ** 2 * weightSquares);
+      const resampledError = Math.sqrt((spread * examples) / (examples - 1)) / total;
       statistics[column]![resample] = Math.abs(deviation) / Math.max(resampledError, leastErrorShare * error);
     }
   }
   return statistics;
+}
+
+function dot(a: Float64Array, b: Float64Array): number {
+  let all = 0;
+  for (let i = 0; i < a.length; i++) all += a[i]! * b[i]!;
+  return all;
 }
 
 function largestOfEach(statistics: readonly Float64Array[]): Float64Array {

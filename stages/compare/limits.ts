@@ -1,5 +1,5 @@
 /** What the data of a comparison can and cannot show, said from the data. */
-import { formatNumber } from './format.ts';
+import { formatNumber } from '../shared/format.ts';
 import type { Comparison, Configuration, NoiseFloor, Sensitivity } from './results.ts';
 
 /** One sentence for each limit that these results have. */

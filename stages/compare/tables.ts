@@ -1,6 +1,6 @@
 /** The tables of a comparison: their columns, their words, and the two file formats. */
 import { from, op } from 'arquero';
-import { decimalsFor, formatCell, formatNumber } from './format.ts';
+import { decimalsFor, formatCell, formatNumber } from '../shared/format.ts';
 import type { GridRun } from './grid.ts';
 import type { Cell, Column, Comparison, Configuration, Sensitivity, SensitivityCell, Table } from './results.ts';
 import { mean } from './student.ts';

@@ -1,6 +1,7 @@
 /** Judges "matrices are not equally sensitive" by a rule fixed before the numbers. */
+
+import { decimalsFor, formatInterval, formatNumber, formatSigned } from '../shared/format.ts';
 import { type Bounded, type Resampling, simultaneousIntervals } from './bootstrap.ts';
-import { decimalsFor, formatInterval, formatNumber, formatSigned } from './format.ts';
 import type { NoiseFloor, Outcome, Verdict } from './results.ts';
 import type { Increases } from './sensitivity.ts';
 

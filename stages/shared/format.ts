@@ -1,5 +1,5 @@
 /** How a number is shown to a person: one rule for tables, sentences and pages. */
-import type { Cell, Column, Interval } from './results.ts';
+import type { Cell, Column, Interval } from '../compare/results.ts';
 
 /** A number with a fixed count of decimals and a true minus sign; never `-0`. */
 export function formatNumber(value: number, decimals: number): string {

@@ -1,0 +1,49 @@
+/** Stage: draws the figures of a comparison as SVG and PNG. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { defineStage, StageError } from '../engine/stage.ts';
+import { readJson, writeJson } from '../model/json.ts';
+import type { Results } from './compare/results.ts';
+import { performanceDrop } from './plot/drop.ts';
+import type { FigureEntry } from './plot/figure.ts';
+import { sensitivityHeatmap } from './plot/heatmap.ts';
+import { lossCurves } from './plot/loss_curves.ts';
+import { peakMemory } from './plot/memory.ts';
+import { openRenderer } from './plot/render.ts';
+
+export default defineStage({
+  description: 'Draws the figures of a comparison as SVG and PNG.',
+  params: {},
+  inputs: { results: { description: "compare's results." } },
+  outputs: {
+    figures: {
+      path: 'figures',
+      description: 'NAME.svg and NAME.png of each figure, and figures.json: what they show.',
+    },
+  },
+  async run({ inputs, outputs, log, progress }) {
+    const results = readJson(inputs.results) as Results;
+    if (results.format !== 1) {
+      throw new StageError(
+        `${inputs.results} is not what compare writes: "format" is ${JSON.stringify(results.format)}, not 1.`,
+      );
+    }
+    const figures = [sensitivityHeatmap, performanceDrop, lossCurves, peakMemory]
+      .map((figureOf) => figureOf(results))
+      .filter((figure) => figure !== null);
+    const draw = openRenderer(fileURLToPath(new URL('../assets/fonts/Inter-Regular.ttf', import.meta.url)));
+    mkdirSync(outputs.figures, { recursive: true });
+    const entries: FigureEntry[] = [];
+    for (const figure of figures) {
+      progress(entries.length, figures.length);
+      const { svg, png, width, height } = await draw(figure);
+      writeFileSync(join(outputs.figures, `${figure.name}.svg`), svg);
+      writeFileSync(join(outputs.figures, `${figure.name}.png`), png);
+      const { name, title, caption, alt } = figure;
+      entries.push({ name, title, caption, alt, width, height });
+      log(`${name}: ${width} x ${height}`);
+    }
+    writeJson(join(outputs.figures, 'figures.json'), entries);
+  },
+});
