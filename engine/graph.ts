@@ -1,7 +1,7 @@
 /** The graph that a pipeline file expands to: plain data between the language (parse, expand) and the runtime (plan, run). */
 import type { Json, StageInterface } from './stage.ts';
 
-/** A place in a pipeline file; line and column count from 1. */
+/** A place in a pipeline file (its path relative to the root, or absolute outside it); line and column count from 1. */
 export interface Location {
   readonly file: string;
   readonly line: number;
@@ -12,6 +12,7 @@ export interface Location {
 export type InputRef =
   | { readonly kind: 'artifact'; readonly task: string; readonly artifact: string }
   | { readonly kind: 'all'; readonly members: readonly FanInMember[] }
+  /** A file or folder of the project; the path is absolute. */
   | { readonly kind: 'file'; readonly path: string };
 
 /** One member of a fan-in, with the values of the axes that the consumer lacks and those that it shares. */
@@ -21,7 +22,10 @@ export interface FanInMember {
   readonly axes: Readonly<Record<string, Json>>;
 }
 
-/** What a task does: a stage module, or a command. A command given as one string runs in a shell only with `shell: true`. */
+/**
+ * What a task does: a stage module, or a command. A command is a list of words, except that with `shell: true` it is the string that
+ * the shell gets. In it `{{in:NAME}}` and `{{out:NAME}}` stand for the paths of inputs and outputs, which only the run knows.
+ */
 export type Action =
   | { readonly kind: 'uses'; readonly stage: string; readonly module: string }
   | { readonly kind: 'run'; readonly command: readonly string[] | string; readonly shell: boolean };
