@@ -59,8 +59,12 @@ export async function tokenizerFromJson(json: unknown, path: string): Promise<To
     vocabSize: ids.reduce((most, id) => Math.max(most, id + 1), 0),
     endOfText,
     encode: (text) => tokenizer.encode(text, { add_special_tokens: false }).ids,
-    decode: (tokens) =>
-      tokenizer.decode([...tokens], { skip_special_tokens: true, clean_up_tokenization_spaces: false }),
+    decode(tokens) {
+      const ids = [...tokens];
+      // The library has no decoding of nothing.
+      if (ids.length === 0) return '';
+      return tokenizer.decode(ids, { skip_special_tokens: true, clean_up_tokenization_spaces: false });
+    },
   };
 }
 
