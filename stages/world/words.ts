@@ -26,6 +26,16 @@ export const opposites: readonly (readonly [string, string])[] = [
   ['rich', 'poor'],
   ['sweet', 'sour'],
   ['thick', 'thin'],
+  ['wide', 'narrow'],
+  ['deep', 'shallow'],
+  ['rough', 'smooth'],
+  ['true', 'false'],
+  ['warm', 'cool'],
+  ['brave', 'afraid'],
+  ['tidy', 'messy'],
+  ['round', 'square'],
+  ['cheap', 'costly'],
+  ['calm', 'stormy'],
 ];
 
 export interface Verb {
@@ -54,6 +64,16 @@ export const verbs: readonly Verb[] = (
     ['rest', 'rests', 'rested'],
     ['swim', 'swims', 'swam'],
     ['fall', 'falls', 'fell'],
+    ['dance', 'dances', 'danced'],
+    ['climb', 'climbs', 'climbed'],
+    ['laugh', 'laughs', 'laughed'],
+    ['read', 'reads', 'read'],
+    ['cook', 'cooks', 'cooked'],
+    ['dig', 'digs', 'dug'],
+    ['draw', 'draws', 'drew'],
+    ['listen', 'listens', 'listened'],
+    ['shout', 'shouts', 'shouted'],
+    ['knit', 'knits', 'knitted'],
   ] as const
 ).map(([base, present, past]) => ({ base, present, past }));
 
