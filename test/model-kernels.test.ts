@@ -1,10 +1,11 @@
 /** Every kernel's composite against plain float64 formulas, and every registered gradient against finite differences of them. */
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import fc from 'fast-check';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { adamWMean, adamWUpdate, adamWVariance, globalNorm } from '../model/kernels/adamw.ts';
 import { causalAttention } from '../model/kernels/attention.ts';
 import { cachedAttention, cacheWrite } from '../model/kernels/cache.ts';
 import { crossEntropy, tokenLogProb } from '../model/kernels/cross_entropy.ts';
-import { dropout } from '../model/kernels/dropout.ts';
+import { dropout, dropoutUniform } from '../model/kernels/dropout.ts';
 import { embedding } from '../model/kernels/embedding.ts';
 import { gelu } from '../model/kernels/gelu.ts';
 import { layerNorm } from '../model/kernels/layer_norm.ts';
@@ -304,8 +305,15 @@ describe.each<TfBackend>(['cpu', 'wasm'])('on %s', (backend) => {
       expect(nf4Dequantize(weight, { shape: [40, 64], block: 4 }).dataSync()).toEqual(expected);
     });
   });
+});
 
-  afterAll(() => tf.disposeVariables());
+it("dropout's numbers are those of its definition in exact integers", () => {
+  const word = fc.integer({ min: 0, max: 2 ** 31 - 1 });
+  fc.assert(
+    fc.property(word, word, word, word, (index, step, seed, site) => {
+      expect(dropoutUniform(index, step, seed, site)).toBe(uniform(index, step, { seed, site }));
+    }),
+  );
 });
 
 describe('operands that do not fit', () => {

@@ -76,6 +76,20 @@ describe.each([2, 3, 4] as const)('%d bits', (bits) => {
     );
   });
 
+  it('a ratio that float32 rounds to a tie is a tie', () => {
+    const entries = Array.from(codebook);
+    const ties = entries.slice(1).map((entry, i) => Math.fround((entry + entries[i]!) / 2));
+    const scale = fc.float({ noNaN: true, min: 1, max: 2 });
+    fc.assert(
+      fc.property(
+        scale,
+        fc.array(fc.constantFrom(...ties), { minLength: block - 1, maxLength: block - 1 }),
+        (s, ratios) => expectDefinition(Float32Array.from([s, ...ratios.map((ratio) => ratio * s)]), bits),
+      ),
+      { numRuns: 200 },
+    );
+  });
+
   it('a constant block comes back as it was, if bf16 can hold it', () => {
     const value = fc
       .float({ noNaN: true, noDefaultInfinity: true })

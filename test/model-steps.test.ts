@@ -1,5 +1,6 @@
 /** Whole steps on a two-layer toy, against the same model in plain float64 and against what the papers promise. */
 import { beforeAll, describe, expect, it, vi } from 'vitest';
+import { weightShapes } from '../model/checkpoint.ts';
 import { EagerScope } from '../model/eager_scope.ts';
 import { loraMatMul } from '../model/kernels/lora_matmul.ts';
 import { adapterShapes, adapterSites, initialAdapters, type LoraConfig, loraTargets } from '../model/lora.ts';
@@ -8,7 +9,7 @@ import { dequantize, dequantizeAbsmax, quantize, quantizeAbsmax } from '../model
 import type { TensorData } from '../model/scope.ts';
 import { decodeStep, logitsStep, loraTrainingStep, lossStep, pretrainingStep } from '../model/steps.ts';
 import { type TfBackend, tf, useBackend } from '../model/tf.ts';
-import { crossEntropy64, differentiate, linear64, relativeError, tokenLogProbs64 } from './support/float64.ts';
+import { crossEntropy64, differentiate, dot, linear64, relativeError, tokenLogProbs64 } from './support/float64.ts';
 import { hiddenStates64 } from './support/gpt2_64.ts';
 import { adamw, float32, normals, toyConfig, toyText, toyWeights } from './support/toy.ts';
 
@@ -44,23 +45,32 @@ function gradientSeen(scope: EagerScope, name: string): number[] {
   return Array.from(scope.read(`${name}.mean`), (value) => value / (1 - adamw.beta1));
 }
 
+/** The loss of the toy with busy adapters, and its gradient with respect to each of them, in float64. */
+function differentiateAdapters(): { loss: number; gradients: Map<string, Float64Array> } {
+  const lossOf = (changed: Iterable<readonly [string, ArrayLike<number>]>) => {
+    const all = new Map<string, ArrayLike<number>>([...weights, ...adapters, ...changed]);
+    const hidden = hiddenStates64(toyConfig, all, text.tokens, shape.length, lora);
+    return crossEntropy64(hidden, all.get('wte.weight')!, text.targets, C);
+  };
+  const gradients = Array.from(adapters, ([name, value]) => {
+    return [name, differentiate((x) => lossOf([[name, x]]), value)] as const;
+  });
+  return { loss: lossOf([]), gradients: new Map(gradients) };
+}
+
+const oracle = differentiateAdapters();
+
 describe.each<TfBackend>(['cpu', 'wasm'])('on %s', (backend) => {
   beforeAll(() => useBackend(backend));
 
   it('a LoRA step has the loss and the adapter gradients of the model in float64', () => {
     const scope = scopeOf(weights, adapters, Object.entries(text), atStep(1, 1e-3));
     const { loss, norm } = scope.run(loraTrainingStep(training));
-    const lossOf = (changed: Iterable<readonly [string, ArrayLike<number>]>) => {
-      const all = new Map<string, ArrayLike<number>>([...weights, ...adapters, ...changed]);
-      const hidden = hiddenStates64(toyConfig, all, text.tokens, shape.length, lora);
-      return crossEntropy64(hidden, all.get('wte.weight')!, text.targets, C);
-    };
-    expect(relativeError(loss, [lossOf([])])).toBeLessThan(tolerance);
+    expect(relativeError(loss, [oracle.loss])).toBeLessThan(tolerance);
     let squares = 0;
-    for (const [name, value] of adapters) {
-      const expected = differentiate((x) => lossOf([[name, x]]), value);
+    for (const [name, expected] of oracle.gradients) {
       expect(relativeError(gradientSeen(scope, name), expected), name).toBeLessThan(tolerance);
-      squares += expected.reduce((sum, g) => sum + g * g, 0);
+      squares += dot(expected, expected);
     }
     expect(relativeError(norm, [Math.sqrt(squares)])).toBeLessThan(tolerance);
   });
@@ -82,6 +92,19 @@ describe.each<TfBackend>(['cpu', 'wasm'])('on %s', (backend) => {
     const actual = Array.from(small.keys(), (name) => gradientSeen(scope, name));
     const flat = (gradients: Iterable<number>[]) => gradients.flatMap((gradient) => [...gradient]);
     expect(relativeError(flat(actual), flat(expected))).toBeLessThan(tolerance);
+  });
+
+  it('in pretraining, weights decay that are matrices or embeddings, and gains and biases do not', () => {
+    const [learningRate, weightDecay] = [1e-3, 50];
+    const scope = scopeOf(weights, Object.entries(text), atStep(1, learningRate));
+    scope.run(pretrainingStep({ config: toyConfig, ...shape, adamw: { ...adamw, weightDecay } }));
+    for (const [name, size] of weightShapes(toyConfig)) {
+      const before = weights.get(name)!;
+      const decay = size.length === 2 ? learningRate * weightDecay : 0;
+      const moved = scope.read(name).map((value, i) => value - before[i]! * (1 - decay));
+      // The first step of Adam moves each parameter by the learning rate, whatever the size of its gradient.
+      expect(Math.max(...moved.map(Math.abs)), name).toBeLessThan(learningRate * 1.001);
+    }
   });
 
   it('evaluation gives the log-probabilities, logits and hidden states of the model in float64', () => {
