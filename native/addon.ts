@@ -1,0 +1,118 @@
+/** The native addon's types, and the one place that loads it. */
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { nativeBuild } from '../scripts/build-native.mjs';
+
+/** A program as the addon takes it: the fields that it reads of compile/program.ts's Program. */
+export interface NativeProgram {
+  readonly name: string;
+  readonly buffers: readonly {
+    readonly name: string;
+    readonly shape: readonly number[];
+    readonly storage: 'float32' | 'bf16' | 'int32' | 'uint8';
+    readonly data?: Float32Array | Int32Array;
+  }[];
+  readonly calls: readonly {
+    readonly kernel: string;
+    readonly inputs: readonly number[];
+    readonly outputs: readonly number[];
+    readonly scratch?: number;
+    readonly attributes: Readonly<Record<string, number | boolean | string | readonly number[]>>;
+  }[];
+}
+
+/** Where each buffer lies: bytes, multiples of 64, in an arena of `arenaBytes`. */
+export interface NativePlan {
+  readonly arenaBytes: number;
+  readonly offsets: readonly number[];
+}
+
+/** A device that programs can run on. CUDA devices are named here when the addon has kernels for them. */
+export interface Device {
+  readonly kind: 'cpu' | 'cuda';
+  readonly name: string;
+}
+
+export interface ExecutableOptions {
+  readonly device: Device['kind'];
+  /** Threads that kernels may use, at least 1. Results are the same bits for any number. */
+  readonly threads: number;
+}
+
+/** A loaded program over an arena of its own. Buffers are indices into the program's. */
+export interface NativeExecutable {
+  /**
+   * Fills a buffer, whatever its role. float32 and bf16 take a Float32Array (bf16 rounds to nearest even), int32 an
+   * Int32Array, uint8 a Uint8Array, with as many elements as the buffer has.
+   * @throws Error for another type or length.
+   */
+  write(buffer: number, data: Float32Array | Int32Array | Uint8Array): void;
+  /** @returns a copy of a buffer; bf16 as a Float32Array. */
+  read(buffer: number): Float32Array | Int32Array | Uint8Array;
+  /**
+   * Runs every call once, in order; allocates nothing.
+   * @throws Error if a token id, a target or a cache position is out of range; no call after it has run.
+   */
+  run(): void;
+  /** Frees the arena at once; the executable cannot be used afterwards. */
+  dispose(): void;
+  readonly arenaBytes: number;
+  /** Memory outside the arena, fixed when the program is loaded: packing buffers for each thread, and kernels' own. */
+  readonly workspaceBytes: number;
+  /** The end of the highest byte of the arena that any call touches. */
+  readonly highWaterBytes: number;
+}
+
+export interface Addon {
+  /** Names of the kernels that the cpu device has, sorted. */
+  kernels(): string[];
+  devices(): Device[];
+  /**
+   * Loads a program: checks it, allocates the arena (zeroed) and the workspace, writes the constants.
+   * @throws Error naming the buffer or call that is wrong.
+   */
+  readonly Executable: new (
+    program: NativeProgram,
+    plan: NativePlan,
+    options: ExecutableOptions,
+  ) => NativeExecutable;
+  /**
+   * Quantizes n weights in blocks: the nearest NF4 code of w / absmax in float32, a tie going to the lower; two codes a
+   * byte, the even element's in the high nibble. A block of zeros gets absmax 0 and code 7.
+   * @param block elements that share a scale: even, and a divisor of n.
+   * @returns codes [n / 2] and absmax [n / block].
+   * @throws RangeError naming the first weight that is NaN or infinite.
+   */
+  nf4Quantize(w: Float32Array, block: number): { codes: Uint8Array; absmax: Float32Array };
+}
+
+let loaded: Addon | { readonly unavailable: string } | undefined;
+
+/**
+ * The addon, built first if its sources, compiler and CPU have no build yet (some seconds, once). The answer is kept.
+ * @returns why there is none, if there is no C++ compiler, the build fails, or PIPE_NATIVE=off says so.
+ */
+export function loadAddon(): Addon | { readonly unavailable: string } {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): Addon | { readonly unavailable: string } {
+  const build = nativeBuild();
+  if ('unavailable' in build) return build;
+  if (!existsSync(build.path)) {
+    const failure = buildNow();
+    if (failure !== undefined) return { unavailable: failure };
+  }
+  return createRequire(import.meta.url)(build.path) as Addon;
+}
+
+/** Runs the build script and waits: compiling takes several processes, and loading must not be asynchronous. */
+function buildNow(): string | undefined {
+  const script = join(import.meta.dirname, '..', 'scripts', 'build-native.mjs');
+  const { status, stdout, stderr, error } = spawnSync(process.execPath, [script], { encoding: 'utf8' });
+  if (status === 0) return undefined;
+  return error?.message ?? (stdout + stderr).trim();
+}

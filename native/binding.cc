@@ -1,0 +1,287 @@
+// The binding: programs from JavaScript objects, arrays in and out, errors as JavaScript errors.
+#include <napi.h>
+
+#include <cstring>
+#include <memory>
+
+#include "kernels/cpu/bf16.h"
+#include "kernels/cpu/nf4.h"
+#include "kernels/kernels.h"
+#include "runtime.h"
+
+namespace pipe {
+
+namespace {
+
+Storage storage_of(const std::string& name) {
+  for (const Storage storage : {Storage::float32, Storage::bf16, Storage::int32, Storage::uint8})
+    if (name == name_of(storage)) return storage;
+  throw ProgramError("a buffer is stored as \"" + name + "\"; it must be float32, bf16, int32 or uint8");
+}
+
+template <class T, class Read>
+std::vector<T> list_of(const Napi::Value& value, const Read& read) {
+  if (!value.IsArray()) throw ProgramError("the program or its plan lacks a list where one is due");
+  const Napi::Array array = value.As<Napi::Array>();
+  std::vector<T> list;
+  list.reserve(array.Length());
+  for (uint32_t i = 0; i < array.Length(); ++i) list.push_back(read(array.Get(i)));
+  return list;
+}
+
+double number_of(const Napi::Value& value) {
+  if (!value.IsNumber()) throw ProgramError("the program or its plan holds something else where a number is due");
+  return value.As<Napi::Number>().DoubleValue();
+}
+
+int64_t whole_of(const Napi::Value& value) {
+  const double number = number_of(value);
+  const int64_t whole = static_cast<int64_t>(number >= 0 && number <= 9007199254740991.0 ? number : -1);
+  if (static_cast<double>(whole) != number)
+    throw ProgramError("the program or its plan holds " + std::to_string(number) + " where a whole number is due");
+  return whole;
+}
+
+std::string string_of(const Napi::Value& value) { return value.ToString().Utf8Value(); }
+
+Buffer buffer_of(const Napi::Object& object, size_t offset) {
+  return {string_of(object.Get("name")), list_of<int64_t>(object.Get("shape"), whole_of),
+          storage_of(string_of(object.Get("storage"))), offset};
+}
+
+Attribute attribute_of(const Napi::Value& value) {
+  if (value.IsNumber()) return value.As<Napi::Number>().DoubleValue();
+  if (value.IsBoolean()) return value.As<Napi::Boolean>().Value() ? 1.0 : 0.0;
+  if (value.IsArray()) return list_of<double>(value, number_of);
+  return string_of(value);
+}
+
+Call call_of(const Napi::Object& object) {
+  const auto index = [](const Napi::Value& value) { return static_cast<int>(whole_of(value)); };
+  Call call;
+  call.kernel = string_of(object.Get("kernel"));
+  call.inputs = list_of<int>(object.Get("inputs"), index);
+  call.outputs = list_of<int>(object.Get("outputs"), index);
+  const Napi::Value scratch = object.Get("scratch");
+  if (!scratch.IsUndefined()) call.scratch = index(scratch);
+  const Napi::Object attributes = object.Get("attributes").As<Napi::Object>();
+  const Napi::Array names = attributes.GetPropertyNames();
+  for (uint32_t i = 0; i < names.Length(); ++i) {
+    const std::string name = string_of(names.Get(i));
+    const Napi::Value value = attributes.Get(name);
+    if (!value.IsUndefined() && !value.IsNull()) call.attributes.emplace(name, attribute_of(value));
+  }
+  return call;
+}
+
+Program program_of(const Napi::Object& object, const Napi::Object& plan) {
+  Program program;
+  program.name = string_of(object.Get("name"));
+  program.arena_bytes = static_cast<size_t>(whole_of(plan.Get("arenaBytes")));
+  const std::vector<int64_t> offsets = list_of<int64_t>(plan.Get("offsets"), whole_of);
+  const Napi::Array buffers = object.Get("buffers").As<Napi::Array>();
+  if (offsets.size() != buffers.Length())
+    throw ProgramError("program " + program.name + " has " + std::to_string(buffers.Length()) +
+                       " buffers, but its plan has " + std::to_string(offsets.size()) + " offsets");
+  for (uint32_t i = 0; i < buffers.Length(); ++i)
+    program.buffers.push_back(buffer_of(buffers.Get(i).As<Napi::Object>(), static_cast<size_t>(offsets[i])));
+  program.calls = list_of<Call>(object.Get("calls"), [](const Napi::Value& v) { return call_of(v.As<Napi::Object>()); });
+  return program;
+}
+
+napi_typedarray_type array_type(Storage storage) {
+  switch (storage) {
+    case Storage::int32:
+      return napi_int32_array;
+    case Storage::uint8:
+      return napi_uint8_array;
+    default:
+      return napi_float32_array;
+  }
+}
+
+void write_buffer(const Buffer& buffer, std::byte* target, const Napi::Value& value) {
+  const auto fits = [&](const Napi::TypedArray& array) {
+    return array.TypedArrayType() == array_type(buffer.storage) &&
+           array.ElementLength() == static_cast<size_t>(buffer.size());
+  };
+  if (!value.IsTypedArray() || !fits(value.As<Napi::TypedArray>())) {
+    const char* expected = buffer.storage == Storage::int32   ? "Int32Array"
+                           : buffer.storage == Storage::uint8 ? "Uint8Array"
+                                                              : "Float32Array";
+    throw ProgramError("buffer \"" + buffer.name + "\" (" + name_of(buffer.storage) + " " + to_string(buffer.shape) +
+                       ") is written from a " + expected + " of " + std::to_string(buffer.size()) + " elements");
+  }
+  const Napi::TypedArray array = value.As<Napi::TypedArray>();
+  const auto* source = static_cast<const std::byte*>(array.ArrayBuffer().Data()) + array.ByteOffset();
+  if (buffer.storage != Storage::bf16) {
+    std::memcpy(target, source, buffer.bytes());
+    return;
+  }
+  const float* values = reinterpret_cast<const float*>(source);
+  uint16_t* halves = reinterpret_cast<uint16_t*>(target);
+  for (int64_t i = 0; i < buffer.size(); ++i) halves[i] = bf16_of_float(values[i]);
+}
+
+Napi::Value read_buffer(Napi::Env env, const Buffer& buffer, const std::byte* source) {
+  const size_t n = static_cast<size_t>(buffer.size());
+  if (buffer.storage == Storage::bf16) {
+    Napi::Float32Array values = Napi::Float32Array::New(env, n);
+    const uint16_t* halves = reinterpret_cast<const uint16_t*>(source);
+    for (size_t i = 0; i < n; ++i) values.Data()[i] = float_of_bf16(halves[i]);
+    return values;
+  }
+  const auto fill = [&](auto array) -> Napi::Value {
+    std::memcpy(array.Data(), source, buffer.bytes());
+    return array;
+  };
+  if (buffer.storage == Storage::int32) return fill(Napi::Int32Array::New(env, n));
+  if (buffer.storage == Storage::uint8) return fill(Napi::Uint8Array::New(env, n));
+  return fill(Napi::Float32Array::New(env, n));
+}
+
+// new Executable(program, plan, { device, threads })
+class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
+ public:
+  static Napi::Function define(Napi::Env env) {
+    return DefineClass(env, "Executable",
+                       {InstanceMethod<&ExecutableObject::write>("write"), InstanceMethod<&ExecutableObject::read>("read"),
+                        InstanceMethod<&ExecutableObject::run>("run"),
+                        InstanceMethod<&ExecutableObject::dispose>("dispose"),
+                        InstanceAccessor<&ExecutableObject::arena_bytes>("arenaBytes"),
+                        InstanceAccessor<&ExecutableObject::workspace_bytes>("workspaceBytes"),
+                        InstanceAccessor<&ExecutableObject::high_water_bytes>("highWaterBytes")});
+  }
+
+  explicit ExecutableObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+    guarded(info, [&] {
+      const Napi::Object program = info[0].As<Napi::Object>();
+      const Napi::Object options = info[2].As<Napi::Object>();
+      const std::string device = string_of(options.Get("device"));
+      if (device != "cpu") throw ProgramError("there is no device \"" + device + "\"; devices() lists those there are");
+      const int64_t threads = whole_of(options.Get("threads"));
+      if (threads < 1 || threads > 1024)
+        throw ProgramError("threads is " + std::to_string(threads) + "; it must be 1 to 1024");
+      executor_ = std::make_unique<Executor>(program_of(program, info[1].As<Napi::Object>()), static_cast<int>(threads));
+      write_constants(program.Get("buffers").As<Napi::Array>());
+      return info.Env().Undefined();
+    });
+  }
+
+ private:
+  // Runs body, turning what it throws into a JavaScript error.
+  template <class Body>
+  static Napi::Value guarded(const Napi::CallbackInfo& info, const Body& body) {
+    try {
+      return body();
+    } catch (const ProgramError& error) {
+      throw Napi::Error::New(info.Env(), error.what());
+    } catch (const std::bad_alloc&) {
+      throw Napi::Error::New(info.Env(), "out of memory");
+    }
+  }
+
+  Executor& executor() {
+    if (executor_ == nullptr) throw ProgramError("the executable has been disposed of");
+    return *executor_;
+  }
+
+  void write_constants(const Napi::Array& buffers) {
+    for (uint32_t i = 0; i < buffers.Length(); ++i) {
+      const Napi::Value data = buffers.Get(i).As<Napi::Object>().Get("data");
+      const int index = static_cast<int>(i);
+      if (!data.IsUndefined()) write_buffer(executor().buffer(index), executor().data(index), data);
+    }
+  }
+
+  Napi::Value write(const Napi::CallbackInfo& info) {
+    return guarded(info, [&] {
+      const int index = static_cast<int>(whole_of(info[0]));
+      write_buffer(executor().buffer(index), executor().data(index), info[1]);
+      return info.Env().Undefined();
+    });
+  }
+
+  Napi::Value read(const Napi::CallbackInfo& info) {
+    return guarded(info, [&] {
+      const int index = static_cast<int>(whole_of(info[0]));
+      return read_buffer(info.Env(), executor().buffer(index), executor().data(index));
+    });
+  }
+
+  Napi::Value run(const Napi::CallbackInfo& info) {
+    return guarded(info, [&] {
+      executor().run();
+      return info.Env().Undefined();
+    });
+  }
+
+  Napi::Value dispose(const Napi::CallbackInfo& info) {
+    executor_.reset();
+    return info.Env().Undefined();
+  }
+
+  Napi::Value bytes(const Napi::CallbackInfo& info, size_t (Executor::*of)() const) {
+    return guarded(info, [&] {
+      return Napi::Number::New(info.Env(), static_cast<double>((executor().*of)()));
+    });
+  }
+  Napi::Value arena_bytes(const Napi::CallbackInfo& info) { return bytes(info, &Executor::arena_bytes); }
+  Napi::Value workspace_bytes(const Napi::CallbackInfo& info) { return bytes(info, &Executor::workspace_bytes); }
+  Napi::Value high_water_bytes(const Napi::CallbackInfo& info) { return bytes(info, &Executor::high_water_bytes); }
+
+  std::unique_ptr<Executor> executor_;
+};
+
+Napi::Value kernels(const Napi::CallbackInfo& info) {
+  const Napi::Array names = Napi::Array::New(info.Env());
+  for (const std::string& name : kernel_names()) names.Set(names.Length(), name);
+  return names;
+}
+
+Napi::Value devices(const Napi::CallbackInfo& info) {
+  const Napi::Object cpu = Napi::Object::New(info.Env());
+  cpu.Set("kind", "cpu");
+  cpu.Set("name", "cpu");
+  const Napi::Array list = Napi::Array::New(info.Env());
+  list.Set(uint32_t{0}, cpu);
+  return list;
+}
+
+Napi::Value quantize(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (info.Length() != 2 || !info[0].IsTypedArray() || !info[1].IsNumber() ||
+      info[0].As<Napi::TypedArray>().TypedArrayType() != napi_float32_array)
+    throw Napi::TypeError::New(env, "nf4Quantize takes a Float32Array and a block size");
+  const Napi::Float32Array w = info[0].As<Napi::Float32Array>();
+  const size_t n = w.ElementLength();
+  const int64_t block = info[1].As<Napi::Number>().Int64Value();
+  if (block < 2 || block % 2 != 0 || n % static_cast<size_t>(block) != 0)
+    throw Napi::RangeError::New(env, "nf4Quantize: " + std::to_string(n) + " weights do not fall into blocks of " +
+                                         std::to_string(block) + " (which must be even)");
+  Napi::Uint8Array codes = Napi::Uint8Array::New(env, n / 2);
+  Napi::Float32Array absmax = Napi::Float32Array::New(env, n / static_cast<size_t>(block));
+  const int64_t bad = nf4_quantize(w.Data(), static_cast<int64_t>(n), block, codes.Data(), absmax.Data());
+  if (bad >= 0)
+    throw Napi::RangeError::New(env, "nf4Quantize: weight " + std::to_string(bad) + " is " +
+                                         (w[static_cast<size_t>(bad)] != w[static_cast<size_t>(bad)] ? "NaN" : "infinite") +
+                                         "; only finite weights can be quantized");
+  const Napi::Object result = Napi::Object::New(env);
+  result.Set("codes", codes);
+  result.Set("absmax", absmax);
+  return result;
+}
+
+Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  exports.Set("kernels", Napi::Function::New(env, kernels, "kernels"));
+  exports.Set("devices", Napi::Function::New(env, devices, "devices"));
+  exports.Set("nf4Quantize", Napi::Function::New(env, quantize, "nf4Quantize"));
+  exports.Set("Executable", ExecutableObject::define(env));
+  return exports;
+}
+
+NODE_API_MODULE(pipe, initialize)
+
+}  // namespace
+
+}  // namespace pipe

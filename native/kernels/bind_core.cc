@@ -1,0 +1,138 @@
+// Binders of TensorFlow.js's core kernels: arithmetic, copies, movement, sums.
+#include <algorithm>
+#include <numeric>
+
+#include "binders.h"
+
+namespace pipe {
+
+namespace {
+
+// Whether `part`, without leading ones, is the end of `whole`: a scalar, a row, or the same shape.
+bool repeats_in(const Shape& part, const Shape& whole) {
+  const auto first = std::find_if(part.begin(), part.end(), [](int64_t d) { return d != 1; });
+  const auto length = part.end() - first;
+  return length <= static_cast<std::ptrdiff_t>(whole.size()) && std::equal(first, part.end(), whole.end() - length);
+}
+
+Step bind_arithmetic(Operands& o, Arithmetic operation) {
+  const Tensor a = o.tensor(0, "a");
+  const Tensor b = o.tensor(1, "b");
+  const Shape& of_a = a.buffer->shape;
+  const Shape& of_b = b.buffer->shape;
+  o.require(repeats_in(of_b, of_a) || repeats_in(of_a, of_b),
+            "cannot combine " + to_string(of_a) + " and " + to_string(of_b) +
+                ": operands have one shape, or one is a scalar or a row of the other");
+  const int64_t n = std::max(a.size(), b.size());
+  const Tensor out = o.output(n);
+  o.in_place(0);
+  o.in_place(1);
+  return {[=](Context& c) { arithmetic(c, operation, out.f32(), a.f32(), a.size(), b.f32(), b.size(), n); }, 0, 0};
+}
+
+Step add(Operands& o) { return bind_arithmetic(o, Arithmetic::add); }
+Step subtract(Operands& o) { return bind_arithmetic(o, Arithmetic::subtract); }
+Step multiply(Operands& o) { return bind_arithmetic(o, Arithmetic::multiply); }
+
+// Reshape, Identity, Cast: a copy, where a program assigns one buffer to another.
+Step assign(Operands& o) {
+  const Tensor x = o.tensor(0, "x");
+  const Tensor out = o.output(x.size());
+  return {[=](Context& c) { copy(c, out.f32(), x.f32(), x.size()); }, 0, 0};
+}
+
+constexpr size_t most_axes = 8;
+
+Shape shape_of(const Operands& o, const Tensor& x) {
+  o.require(x.buffer->shape.size() <= most_axes, "takes tensors of at most 8 dimensions");
+  return x.buffer->shape;
+}
+
+Step bind_transpose(Operands& o) {
+  const Tensor x = o.tensor(0, "x");
+  const Shape shape = shape_of(o, x);
+  const std::vector<int64_t> perm = o.integers("perm");
+  std::vector<int64_t> axes(shape.size());
+  std::iota(axes.begin(), axes.end(), 0);
+  o.require(std::is_permutation(perm.begin(), perm.end(), axes.begin(), axes.end()),
+            "has perm " + to_string(perm) + ", which does not order the axes of " + to_string(shape));
+  Shape turned;
+  for (const int64_t axis : perm) turned.push_back(shape[static_cast<size_t>(axis)]);
+  const Tensor out = o.output(turned);
+  return {[=](Context& c) { transpose(c, out.f32(), x.f32(), shape, perm); }, 0, 0};
+}
+
+Step bind_slice(Operands& o) {
+  const Tensor x = o.tensor(0, "x");
+  const Shape shape = shape_of(o, x);
+  const std::vector<int64_t> begin = o.integers("begin");
+  const std::vector<int64_t> size = o.integers("size");
+  bool inside = begin.size() == shape.size() && size.size() == shape.size();
+  for (size_t axis = 0; inside && axis < shape.size(); ++axis)
+    inside = begin[axis] >= 0 && size[axis] > 0 && size[axis] <= shape[axis] - begin[axis];
+  o.require(inside, "takes " + to_string(size) + " from " + to_string(begin) + " of " + to_string(shape) +
+                        "; begin and size must name a part of it, every axis given");
+  const Tensor out = o.output(Shape(size));
+  return {[=](Context& c) { slice(c, out.f32(), x.f32(), shape, begin, size); }, 0, 0};
+}
+
+int64_t product(Shape::const_iterator from, Shape::const_iterator to) {
+  return std::accumulate(from, to, int64_t{1}, std::multiplies<>());
+}
+
+Step bind_concat(Operands& o) {
+  o.require(o.count() > 0, "has no operands");
+  const Shape shape = o.tensor(0, "part").buffer->shape;
+  const int64_t axis = o.natural("axis");
+  o.require(axis < static_cast<int64_t>(shape.size()), "joins along axis " + std::to_string(axis) + " of " + to_string(shape));
+  Shape joined = shape;
+  joined[static_cast<size_t>(axis)] = 0;
+  std::vector<const float*> parts;
+  std::vector<int64_t> widths;
+  for (size_t i = 0; i < o.count(); ++i) {
+    const Tensor part = o.tensor(i, "part");
+    Shape other = part.buffer->shape;
+    o.require(other.size() == shape.size(), "joins " + to_string(other) + " to " + to_string(shape));
+    joined[static_cast<size_t>(axis)] += other[static_cast<size_t>(axis)];
+    parts.push_back(part.f32());
+    widths.push_back(product(other.begin() + axis, other.end()));
+    other[static_cast<size_t>(axis)] = shape[static_cast<size_t>(axis)];
+    o.require(other == shape, "joins " + to_string(part.buffer->shape) + " to " + to_string(shape) + " along axis " +
+                                  std::to_string(axis));
+  }
+  const Tensor out = o.output(joined);
+  const int64_t outer = product(shape.begin(), shape.begin() + axis);
+  return {[=](Context& c) { concat(c, out.f32(), parts, widths, outer); }, 0, 0};
+}
+
+Step bind_sum(Operands& o) {
+  const Tensor x = o.tensor(0, "x");
+  const Shape& shape = x.buffer->shape;
+  std::vector<int64_t> axes = o.integers("axis");
+  std::sort(axes.begin(), axes.end());
+  bool neighbours = true;
+  for (size_t i = 0; i < axes.size(); ++i)
+    neighbours = neighbours && axes[i] == axes[0] + static_cast<int64_t>(i) && axes[i] >= 0 &&
+                 axes[i] < static_cast<int64_t>(shape.size());
+  o.require(neighbours, "sums over axes " + to_string(axes) + " of " + to_string(shape) +
+                            "; they must be axes of it that lie side by side");
+  const int64_t first = axes.empty() ? 0 : axes.front();
+  const auto begin = shape.begin() + first;
+  const auto end = begin + static_cast<std::ptrdiff_t>(axes.size());
+  const int64_t outer = product(shape.begin(), begin), summed = product(begin, end), inner = product(end, shape.end());
+  const Tensor out = o.output(outer * inner);
+  return {[=](Context& c) { sum(c, out.f32(), x.f32(), outer, summed, inner); }, 0, 0};
+}
+
+}  // namespace
+
+const std::vector<NamedBind>& core_binders() {
+  static const std::vector<NamedBind> table = {
+      {"Add", add},         {"Sub", subtract},      {"Multiply", multiply},     {"Identity", assign},
+      {"Reshape", assign},  {"Cast", assign},       {"Transpose", bind_transpose}, {"Slice", bind_slice},
+      {"Concat", bind_concat}, {"Sum", bind_sum},
+  };
+  return table;
+}
+
+}  // namespace pipe

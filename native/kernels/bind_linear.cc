@@ -1,0 +1,178 @@
+// Binders of linear maps: plain, NF4, LoRA, batched.
+#include "binders.h"
+
+namespace pipe {
+
+namespace {
+
+size_t floats(int64_t n) { return static_cast<size_t>(n); }
+
+Step linear(Operands& o) {
+  const Tensor x = o.matrix(0, "x", any, any);
+  const int64_t N = x.rows(), K = x.columns();
+  const Tensor w = o.matrix(1, "w", any, K, float_or_bf16);
+  const int64_t M = w.rows();
+  const Tensor bias = o.optional_vector(2, "bias", M, float_or_bf16);
+  const Tensor y = o.output(N * M);
+  return {[=](Context& c) { linear_forward(c, y.f32(), x.f32(), weights(w), weights(bias), N, M, K); }, floats(M), 0};
+}
+
+Step linear_backward_input(Operands& o) {
+  const Tensor dy = o.matrix(0, "dy", any, any);
+  const int64_t N = dy.rows(), M = dy.columns();
+  const Tensor w = o.matrix(1, "w", M, any, float_or_bf16);
+  const int64_t K = w.columns();
+  const Tensor dx = o.output(N * K);
+  return {[=](Context& c) { pipe::linear_backward_input(c, dx.f32(), dy.f32(), weights(w), N, M, K); }, 0, 0};
+}
+
+Step linear_backward_weight(Operands& o) {
+  const Tensor dy = o.matrix(0, "dy", any, any);
+  const int64_t N = dy.rows(), M = dy.columns();
+  const Tensor x = o.matrix(1, "x", N, any);
+  const int64_t K = x.columns();
+  const Tensor dw = o.output(M * K);
+  return {[=](Context& c) { pipe::linear_backward_weight(c, dw.f32(), dy.f32(), x.f32(), N, M, K); }, 0, 0};
+}
+
+Step column_sum(Operands& o) {
+  const Tensor x = o.matrix(0, "dy", any, any);
+  const Tensor sums = o.output(x.columns());
+  return {[=](Context& c) { pipe::column_sum(c, sums.f32(), x.f32(), x.rows(), x.columns()); }, 0, 0};
+}
+
+// Operands `first` to `first` + 2: codes, absmax and codebook of a matrix of n elements.
+Nf4 nf4_operands(Operands& o, size_t first, int64_t n) {
+  const int64_t block = o.natural("block");
+  o.require(block >= 2 && block % 2 == 0, "has block " + std::to_string(block) + "; it must be even and positive");
+  o.require(n % block == 0, "has a matrix of " + std::to_string(n) + " elements, which blocks of " +
+                                std::to_string(block) + " do not divide");
+  const Tensor codes = o.vector(first, "codes", n / 2, byte_only);
+  const Tensor absmax = o.vector(first + 1, "absmax", n / block);
+  const Tensor codebook = o.vector(first + 2, "codebook", 16);
+  return {codes.u8(), absmax.f32(), codebook.f32(), block};
+}
+
+int64_t positive(const Operands& o, const char* attribute) {
+  const int64_t value = o.natural(attribute);
+  o.require(value > 0, std::string("has an attribute ") + attribute + " = 0; it must be positive");
+  return value;
+}
+
+Step nf4_matmul(Operands& o) {
+  const Tensor x = o.matrix(0, "x", any, any);
+  const int64_t N = x.rows(), K = x.columns(), M = positive(o, "outFeatures");
+  const Nf4 w = nf4_operands(o, 1, M * K);
+  const Tensor bias = o.optional_vector(4, "bias", M, float_or_bf16);
+  const Tensor y = o.output(N * M);
+  return {[=](Context& c) { nf4_matmul_forward(c, y.f32(), x.f32(), w, weights(bias), N, M, K); }, floats(M), 0};
+}
+
+Step nf4_matmul_backward_input(Operands& o) {
+  const Tensor dy = o.matrix(0, "dy", any, any);
+  const int64_t N = dy.rows(), M = dy.columns(), K = positive(o, "inFeatures");
+  const Nf4 w = nf4_operands(o, 1, M * K);
+  const Tensor dx = o.output(N * K);
+  return {[=](Context& c) { pipe::nf4_matmul_backward_input(c, dx.f32(), dy.f32(), w, N, M, K); }, 0, 0};
+}
+
+Step nf4_dequantize(Operands& o) {
+  const Tensor codes = o.tensor(0, "codes", byte_only);
+  const int64_t n = 2 * codes.size();
+  const Nf4 stored = nf4_operands(o, 0, n);
+  const Tensor w = o.output(n);
+  return {[=](Context& c) { nf4_dequantize_forward(c, w.f32(), stored, n); }, 0, 0};
+}
+
+Step dequantize_absmax(Operands& o) {
+  const Tensor codes = o.tensor(0, "codes", byte_only);
+  const int64_t n = codes.size(), block = positive(o, "nestedBlock");
+  const Tensor nested = o.vector(1, "nestedAbsmax", (n + block - 1) / block);
+  const Tensor codebook = o.vector(2, "nestedCodebook", 256);
+  const Tensor offset = o.vector(3, "offset", 1);
+  const Tensor absmax = o.output(n);
+  return {[=](Context& c) {
+            pipe::dequantize_absmax(c, absmax.f32(), codes.u8(), nested.f32(), codebook.f32(), offset.f32(), n, block);
+          },
+          0, 0};
+}
+
+LoraShape lora_shape(const Operands& o, int64_t N, int64_t M, int64_t K, int64_t rank, int64_t width) {
+  const int64_t offset = o.natural("offset");
+  o.require(offset + width <= M, "updates columns " + std::to_string(offset) + " to " +
+                                     std::to_string(offset + width) + " of " + std::to_string(M));
+  return {N, M, K, rank, width, offset, static_cast<float>(o.number("scale"))};
+}
+
+Step lora_matmul(Operands& o) {
+  const Tensor y = o.matrix(0, "y", any, any);
+  const Tensor x = o.matrix(1, "x", y.rows(), any);
+  const Tensor a = o.matrix(2, "a", any, x.columns());
+  const Tensor b = o.matrix(3, "b", any, a.rows());
+  const LoraShape s = lora_shape(o, y.rows(), y.columns(), x.columns(), a.rows(), b.rows());
+  const Tensor out = o.output(y.size());
+  o.in_place(0);
+  return {[=](Context& c) { lora_matmul_forward(c, out.f32(), y.f32(), x.f32(), a.f32(), b.f32(), s); },
+          floats(s.N * s.rank), 0};
+}
+
+Step lora_backward_hidden(Operands& o) {
+  const Tensor dy = o.matrix(0, "dy", any, any);
+  const Tensor b = o.matrix(1, "b", any, any);
+  const LoraShape s = lora_shape(o, dy.rows(), dy.columns(), 0, b.columns(), b.rows());
+  const Tensor du = o.output(s.N * s.rank);
+  return {[=](Context& c) { pipe::lora_backward_hidden(c, du.f32(), dy.f32(), b.f32(), s); }, 0, 0};
+}
+
+Step lora_backward_b(Operands& o) {
+  const Tensor dy = o.matrix(0, "dy", any, any);
+  const Tensor x = o.matrix(1, "x", dy.rows(), any);
+  const Tensor a = o.matrix(2, "a", any, x.columns());
+  const LoraShape s = lora_shape(o, dy.rows(), dy.columns(), x.columns(), a.rows(), positive(o, "width"));
+  const Tensor db = o.output(s.width * s.rank);
+  return {[=](Context& c) { pipe::lora_backward_b(c, db.f32(), dy.f32(), x.f32(), a.f32(), s); },
+          floats(s.N * s.rank), 0};
+}
+
+Step batch_matmul(Operands& o) {
+  const Tensor a = o.tensor(0, "a");
+  const Tensor b = o.tensor(1, "b");
+  const size_t rank = a.buffer->shape.size();
+  o.require(rank == b.buffer->shape.size() && (rank == 2 || rank == 3),
+            "takes two matrices, or two batches of them, not " + to_string(a.buffer->shape) + " and " +
+                to_string(b.buffer->shape));
+  BatchShape s;
+  s.transpose_a = o.number("transposeA", 0) != 0;
+  s.transpose_b = o.number("transposeB", 0) != 0;
+  s.batch = rank == 3 ? a.dimension(0) : 1;
+  s.m = a.dimension(rank - (s.transpose_a ? 1 : 2));
+  s.k = a.dimension(rank - (s.transpose_a ? 2 : 1));
+  s.n = b.dimension(rank - (s.transpose_b ? 2 : 1));
+  o.require(b.dimension(rank - (s.transpose_b ? 1 : 2)) == s.k && (rank == 2 || b.dimension(0) == s.batch),
+            "has operands that do not fit: " + to_string(a.buffer->shape) + (s.transpose_a ? " transposed" : "") +
+                " and " + to_string(b.buffer->shape) + (s.transpose_b ? " transposed" : ""));
+  const Tensor c = o.output(s.batch * s.m * s.n);
+  return {[=](Context& context) { pipe::batch_matmul(context, c.f32(), a.f32(), b.f32(), s); }, 0, 0};
+}
+
+}  // namespace
+
+const std::vector<NamedBind>& linear_binders() {
+  static const std::vector<NamedBind> table = {
+      {"Linear", linear},
+      {"LinearBackwardInput", linear_backward_input},
+      {"LinearBackwardWeight", linear_backward_weight},
+      {"ColumnSum", column_sum},
+      {"Nf4MatMul", nf4_matmul},
+      {"Nf4MatMulBackwardInput", nf4_matmul_backward_input},
+      {"Nf4Dequantize", nf4_dequantize},
+      {"DequantizeAbsmax", dequantize_absmax},
+      {"LoraMatMul", lora_matmul},
+      {"LoraBackwardHidden", lora_backward_hidden},
+      {"LoraBackwardB", lora_backward_b},
+      {"BatchMatMul", batch_matmul},
+  };
+  return table;
+}
+
+}  // namespace pipe

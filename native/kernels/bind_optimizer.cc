@@ -1,0 +1,81 @@
+// Binders of the optimizer.
+#include "binders.h"
+
+namespace pipe {
+
+namespace {
+
+Step global_norm(Operands& o) {
+  o.require(o.count() > 0, "has no operands");
+  std::vector<Tensor> gradients;
+  size_t parts = 0;
+  for (size_t i = 0; i < o.count(); ++i) {
+    gradients.push_back(o.tensor(i, "gradient"));
+    parts += static_cast<size_t>((gradients.back().size() + global_norm_chunk - 1) / global_norm_chunk);
+  }
+  const Tensor norm = o.output(1);
+  return {[=](Context& c) { pipe::global_norm(c, norm.f32(), gradients); }, 2 * parts, 0};
+}
+
+// Operands and output of the two running averages.
+struct Average {
+  Tensor out, average, gradient, norm;
+};
+
+Average average_operands(Operands& o, const char* what) {
+  const Tensor average = o.tensor(0, what);
+  const Tensor gradient = o.vector(1, "g", average.size());
+  const Tensor norm = o.vector(2, "norm", 1);
+  o.in_place(0);
+  return {o.output(average.size()), average, gradient, norm};
+}
+
+Step adamw_mean(Operands& o) {
+  const Average a = average_operands(o, "m");
+  const float beta1 = static_cast<float>(o.number("beta1"));
+  const float max_norm = static_cast<float>(o.number("maxNorm"));
+  return {[=](Context& c) {
+            pipe::adamw_mean(c, a.out.f32(), a.average.f32(), a.gradient.f32(), a.norm.f32(), beta1, max_norm,
+                             a.out.size());
+          },
+          0, 0};
+}
+
+Step adamw_variance(Operands& o) {
+  const Average a = average_operands(o, "v");
+  const float beta2 = static_cast<float>(o.number("beta2"));
+  const float max_norm = static_cast<float>(o.number("maxNorm"));
+  return {[=](Context& c) {
+            pipe::adamw_variance(c, a.out.f32(), a.average.f32(), a.gradient.f32(), a.norm.f32(), beta2, max_norm,
+                                 a.out.size());
+          },
+          0, 0};
+}
+
+Step adamw_update(Operands& o) {
+  const Tensor p = o.tensor(0, "p");
+  const Tensor m = o.vector(1, "m", p.size());
+  const Tensor v = o.vector(2, "v", p.size());
+  const Tensor hyper = o.vector(3, "hyper", 2);
+  const AdamW a{o.number("beta1"), o.number("beta2"), o.number("epsilon"), o.number("weightDecay")};
+  const Tensor out = o.output(p.size());
+  o.in_place(0);
+  return {[=](Context& c) {
+            pipe::adamw_update(c, out.f32(), p.f32(), m.f32(), v.f32(), hyper.f32(), a, out.size());
+          },
+          0, 0};
+}
+
+}  // namespace
+
+const std::vector<NamedBind>& optimizer_binders() {
+  static const std::vector<NamedBind> table = {
+      {"GlobalNorm", global_norm},
+      {"AdamWMean", adamw_mean},
+      {"AdamWVariance", adamw_variance},
+      {"AdamWUpdate", adamw_update},
+  };
+  return table;
+}
+
+}  // namespace pipe

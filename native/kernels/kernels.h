@@ -1,0 +1,183 @@
+// What every kernel computes, with shapes; and the door from a kernel's name in a program to a step that runs it.
+//
+// Tensors are float32, dense, the last dimension contiguous, unless said otherwise. `Weights` are float32 or bf16. N counts
+// rows (batch * time). An output is written whole. "shared" and "local" are the workspace, in floats, that a kernel
+// uses of Context: one for all threads, and one for each.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "../runtime.h"
+#include "cpu/nf4.h"
+#include "operands.h"
+
+namespace pipe {
+
+// Makes a step of a call, or throws ProgramError.
+using Bind = Step (*)(Operands&);
+
+// The binder of a kernel, or nullptr.
+Bind find_kernel(const std::string& name);
+std::vector<std::string> kernel_names();
+
+// Input data that a kernel cannot take, found before anything is read or written with it.
+struct DataError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// ---- Linear maps ------------------------------------------------------------------------------------------------
+
+// y[N, M] = x[N, K] w[M, K]^T + bias[M] (or none).  shared: M
+void linear_forward(Context&, float* y, const float* x, Weights w, Weights bias, int64_t N, int64_t M, int64_t K);
+// dx[N, K] = dy[N, M] w[M, K]
+void linear_backward_input(Context&, float* dx, const float* dy, Weights w, int64_t N, int64_t M, int64_t K);
+// dw[M, K] = dy[N, M]^T x[N, K]
+void linear_backward_weight(Context&, float* dw, const float* dy, const float* x, int64_t N, int64_t M, int64_t K);
+// sums[M] = the sum of x[N, M] over rows
+void column_sum(Context&, float* sums, const float* x, int64_t N, int64_t M);
+
+// y[N, M] = x[N, K] W^T + bias[M] (or none), W[M, K] stored as NF4.  shared: M
+void nf4_matmul_forward(Context&, float* y, const float* x, const Nf4& w, Weights bias, int64_t N, int64_t M, int64_t K);
+// dx[N, K] = dy[N, M] W[M, K]
+void nf4_matmul_backward_input(Context&, float* dx, const float* dy, const Nf4& w, int64_t N, int64_t M, int64_t K);
+// w[n]: the stored matrix, as float32 values rounded to bf16
+void nf4_dequantize_forward(Context&, float* w, const Nf4& stored, int64_t n);
+// absmax[n] = codebook[codes[i]] * nested[i / block] + offset[0]; codes uint8, codebook[256]
+void dequantize_absmax(Context&, float* absmax, const uint8_t* codes, const float* nested, const float* codebook,
+                       const float* offset, int64_t n, int64_t block);
+
+// Where a LoRA update lies in a linear map's output: columns [offset, offset + width) of M.
+struct LoraShape {
+  int64_t N, M, K, rank, width, offset;
+  float scale;
+};
+// out[N, M] = y[N, M], with scale (x[N, K] a[rank, K]^T) b[width, rank]^T added to its columns. out may be y.  shared: N * rank
+void lora_matmul_forward(Context&, float* out, const float* y, const float* x, const float* a, const float* b,
+                         const LoraShape&);
+// du[N, rank] = scale dy[:, offset : offset + width] b[width, rank]
+void lora_backward_hidden(Context&, float* du, const float* dy, const float* b, const LoraShape&);
+// db[width, rank] = scale dy[:, offset : offset + width]^T (x[N, K] a[rank, K]^T).  shared: N * rank
+void lora_backward_b(Context&, float* db, const float* dy, const float* x, const float* a, const LoraShape&);
+
+// c[batch, m, n] = a b for each of the batch; a is [m, k], or [k, m] if transposed, b is [k, n], or [n, k].
+struct BatchShape {
+  int64_t batch, m, n, k;
+  bool transpose_a, transpose_b;
+};
+void batch_matmul(Context&, float* c, const float* a, const float* b, const BatchShape&);
+
+// ---- The layers of GPT-2 ----------------------------------------------------------------------------------------
+
+// y[N, C] = (x - mean) / sqrt(variance + epsilon) * gain + bias, by row; variance is the mean square deviation.  shared: 2 C
+void layer_norm_forward(Context&, float* y, const float* x, Weights gain, Weights bias, float epsilon, int64_t N,
+                        int64_t C);
+// dx[N, C], given dy[N, C] and x[N, C].  shared: C
+void layer_norm_backward_input(Context&, float* dx, const float* dy, const float* x, Weights gain, float epsilon,
+                               int64_t N, int64_t C);
+// dgain[C] = the sum over rows of dy * (x - mean) / sqrt(variance + epsilon).  shared: 2 N
+void layer_norm_backward_gain(Context&, float* dgain, const float* dy, const float* x, float epsilon, int64_t N,
+                              int64_t C);
+
+// y[n] = 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))): GPT-2's form of GELU (Hendrycks and Gimpel 2016, section 2)
+void gelu_forward(Context&, float* y, const float* x, int64_t n);
+// dx[n] = dy * the derivative at x. dx may be dy or x.
+void gelu_backward(Context&, float* dx, const float* dy, const float* x, int64_t n);
+
+struct AttentionShape {
+  int64_t B, T, C, heads;
+};
+// y[B, T, C]: each position attends over itself and those before it, by head; scores are scaled by 1 / sqrt(C / heads).
+// qkv[B, T, 3C] holds queries, keys, values side by side.  local: causal_attention_local(shape)
+void causal_attention_forward(Context&, float* y, const float* qkv, const AttentionShape&);
+// dqkv[B, T, 3C], given dy[B, T, C]; the attention is computed again.  local: causal_attention_local(shape)
+void causal_attention_backward(Context&, float* dqkv, const float* dy, const float* qkv, const AttentionShape&);
+size_t causal_attention_local(const AttentionShape&);
+
+struct CacheShape {
+  int64_t B, P, C, heads;
+};
+// out[B, P, C] = cache, but row positions[b] of b is part 1 (keys) or 2 (values) of qkv[B, 1, 3C]. out may be cache.
+// Throws DataError for a position outside [0, P).
+void cache_write(Context&, float* out, const float* cache, const float* qkv, const int32_t* positions, int64_t part,
+                 const CacheShape&);
+// y[B, 1, C]: the queries of qkv[B, 1, 3C] attend over rows 0 to positions[b] of keys and values [B, P, C].  local: P
+// Throws DataError for a position outside [0, P).
+void cached_attention(Context&, float* y, const float* qkv, const float* keys, const float* values,
+                      const int32_t* positions, const CacheShape&);
+
+// y[N, C] = rows ids[N] of table[V, C]. Throws DataError for an id outside [0, V).
+void embedding_forward(Context&, float* y, Weights table, const int32_t* ids, int64_t N, int64_t V, int64_t C);
+// dtable[V, C]: each row is the sum, in order, of the rows of dy[N, C] with its id. Throws DataError as above.
+void embedding_backward(Context&, float* dtable, const float* dy, const int32_t* ids, int64_t N, int64_t V, int64_t C);
+
+// ---- The loss ---------------------------------------------------------------------------------------------------
+
+// Operands of the loss: hidden[N, C], table[V, C], targets[N]; logits are hidden table^T, held for `chunk` rows at a time
+// in logits[chunk, V]. Rows whose target is negative are left out. All throw DataError for a target >= V.
+// shared: 2 chunk C + N + chunk
+struct Loss {
+  const float* hidden;
+  Weights table;
+  const int32_t* targets;
+  float* logits;
+  int64_t N, V, C, chunk;
+};
+size_t loss_shared(const Loss&);
+// loss[1] = the mean over rows with a target of -log softmax(logits)[target]; 0 where no row has one
+void cross_entropy_forward(Context&, float* loss, const Loss&);
+// dhidden[N, C], given dloss[1]
+void cross_entropy_backward_hidden(Context&, float* dhidden, const float* dloss, const Loss&);
+// dtable[V, C], given dloss[1]
+void cross_entropy_backward_table(Context&, float* dtable, const float* dloss, const Loss&);
+// y[N] = log softmax(logits)[target], 0 for a row without target
+void token_log_prob(Context&, float* y, const Loss&);
+
+// y[n] = x / (1 - rate) where the hash of (seed, site, step, index) keeps an element, else 0. step is int32[1]. y may be x.
+struct DropoutKey {
+  double rate;
+  uint32_t seed, site;
+};
+void dropout(Context&, float* y, const float* x, const int32_t* step, const DropoutKey&, int64_t n);
+
+// ---- The optimizer (AdamW: Loshchilov and Hutter 2019, algorithm 2) ---------------------------------------------
+
+// norm[1] = sqrt of the sum of squares of all elements of all gradients, in float64.
+// shared: 2 floats for each global_norm_chunk elements, or part of it, of each gradient
+inline constexpr int64_t global_norm_chunk = 4096;
+void global_norm(Context&, float* norm, const std::vector<Tensor>& gradients);
+// out[n] = beta1 m + (1 - beta1) c g, where c = min(1, max_norm / (norm + 1e-6)), or 1 if max_norm is 0. out may be m.
+void adamw_mean(Context&, float* out, const float* m, const float* g, const float* norm, float beta1, float max_norm,
+                int64_t n);
+// out[n] = beta2 v + (1 - beta2) (c g)^2. out may be v.
+void adamw_variance(Context&, float* out, const float* v, const float* g, const float* norm, float beta2,
+                    float max_norm, int64_t n);
+struct AdamW {
+  double beta1, beta2, epsilon, weight_decay;
+};
+// out[n] = p - lr ((m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon) + weight_decay p); hyper[2] = {lr, t}, t counted
+// from 1. out may be p.
+void adamw_update(Context&, float* out, const float* p, const float* m, const float* v, const float* hyper,
+                  const AdamW&, int64_t n);
+
+// ---- Elementwise operations and movement ------------------------------------------------------------------------
+
+enum class Arithmetic { add, subtract, multiply };
+// out[n] = a op b, where a and b repeat with periods of a_size and b_size elements (n, the length of a row, or 1).
+// out may be either operand that has n elements.
+void arithmetic(Context&, Arithmetic, float* out, const float* a, int64_t a_size, const float* b, int64_t b_size,
+                int64_t n);
+// out[n] = x[n]
+void copy(Context&, float* out, const float* x, int64_t n);
+// out = x with its axes in the order perm: out's axis i is x's axis perm[i].
+void transpose(Context&, float* out, const float* x, const Shape& shape, const std::vector<int64_t>& perm);
+// out = the part of x that begins at begin[axis] and has size[axis] elements along each axis
+void slice(Context&, float* out, const float* x, const Shape& shape, const std::vector<int64_t>& begin,
+           const std::vector<int64_t>& size);
+// out[outer, sum of widths] = the parts side by side; part i is [outer, widths[i]]
+void concat(Context&, float* out, const std::vector<const float*>& parts, const std::vector<int64_t>& widths,
+            int64_t outer);
+// out[outer, inner] = x[outer, summed, inner] summed over the middle axis
+void sum(Context&, float* out, const float* x, int64_t outer, int64_t summed, int64_t inner);
+
+}  // namespace pipe

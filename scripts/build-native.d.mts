@@ -1,0 +1,7 @@
+/** Types of build-native.mjs. */
+
+/** Where the addon's build for these sources, this compiler and this CPU lies or would lie; or why there can be none. */
+export function nativeBuild(): { path: string } | { unavailable: string };
+
+/** Builds the addon unless that build exists. */
+export function buildNative(): Promise<{ path: string } | { unavailable: string }>;

@@ -1,0 +1,146 @@
+/** Builds native/ into build/native/<digest>/pipe.node with the C++ compiler alone; run as a program, prints what came of it. */
+import { execFile, execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { availableParallelism, cpus } from 'node:os';
+import { basename, dirname, join, relative } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
+
+const root = dirname(import.meta.dirname);
+const native = join(root, 'native');
+const builds = join(root, 'build', 'native');
+
+/** The CPU that -march=native compiles for: its model and, where the system lists them, its instruction sets. */
+function cpu() {
+  const model = cpus()[0]?.model ?? process.arch;
+  if (!existsSync('/proc/cpuinfo')) return model;
+  const features = /^(?:flags|Features)\s*:.*$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'));
+  return `${model} ${features?.[0] ?? ''}`;
+}
+
+/** -ffast-math stays out: it would reorder the range reduction in exp. errno and traps are not used. */
+function compileFlags() {
+  const includes = ['node-api-headers', 'node-addon-api'].map((name) => {
+    const folder = join(root, 'node_modules', name);
+    return `-I${name === 'node-api-headers' ? join(folder, 'include') : folder}`;
+  });
+  return [
+    ...['-std=c++17', '-O3', process.arch === 'x64' ? '-march=native' : '-mcpu=native'],
+    ...['-fPIC', '-fvisibility=hidden', '-fno-math-errno', '-fno-trapping-math', '-Wall', '-Wextra', '-Wno-psabi'],
+    ...['-DNAPI_VERSION=8', '-DNAPI_CPP_EXCEPTIONS', '-DNODE_ADDON_API_DISABLE_DEPRECATED'],
+    ...includes,
+  ];
+}
+
+/** Node's own symbols are found when the addon is loaded into it. */
+const linkFlags = ['-shared', '-pthread', ...(process.platform === 'darwin' ? ['-undefined', 'dynamic_lookup'] : [])];
+
+const compiler = () => process.env.CXX || 'g++';
+
+function digest(...parts) {
+  const hash = createHash('sha256');
+  for (const part of parts) hash.update(`${part.length}\n`).update(part);
+  return hash.digest('hex');
+}
+
+/** Every source and header under native/, sorted, with its text. */
+function sources() {
+  return readdirSync(native, { recursive: true })
+    .filter((path) => path.endsWith('.cc') || path.endsWith('.h'))
+    .sort()
+    .map((path) => ({ path, text: readFileSync(join(native, path), 'utf8') }));
+}
+
+/** What the compiler says it is; undefined when it cannot be run. */
+function compilerVersion() {
+  try {
+    return execFileSync(compiler(), ['--version'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+  } catch {
+    return undefined;
+  }
+}
+
+/** What a build is made from: its files, and a digest of all else that decides the result; or why there can be none. */
+function recipe() {
+  if (process.env.PIPE_NATIVE === 'off') return { unavailable: 'PIPE_NATIVE=off' };
+  const version = compilerVersion();
+  if (version === undefined) {
+    return { unavailable: `no C++ compiler: '${compiler()}' cannot be run (install g++, or set CXX)` };
+  }
+  const headers = ['node-api-headers', 'node-addon-api'].map((name) =>
+    readFileSync(join(root, 'node_modules', name, 'package.json'), 'utf8'),
+  );
+  const flags = compileFlags();
+  const portable = flags.map((flag) => flag.replace(root, ''));
+  return { files: sources(), flags, tools: digest(version, cpu(), ...headers, ...portable, ...linkFlags) };
+}
+
+function pathOf({ files, tools }) {
+  return join(builds, digest(tools, ...files.flatMap(({ path, text }) => [path, text])), 'pipe.node');
+}
+
+/**
+ * Where the addon's build lies or would lie.
+ * @returns {{ path: string } | { unavailable: string }}
+ */
+export function nativeBuild() {
+  const made = recipe();
+  return 'unavailable' in made ? made : { path: pathOf(made) };
+}
+
+/** Runs the compiler so that `path` appears whole: it writes another name, which is then renamed. */
+async function compile(path, args) {
+  const temporary = join(dirname(path), `.${process.pid}-${basename(path)}`);
+  try {
+    await promisify(execFile)(compiler(), [...args, '-o', temporary]);
+    renameSync(temporary, path);
+  } finally {
+    rmSync(temporary, { force: true });
+  }
+}
+
+/** Compiles one source unless its object exists: objects are named by their content too, so an edit recompiles little. */
+async function compileSource({ path, text }, { flags, tools, headers }) {
+  const object = join(builds, 'objects', `${digest(tools, headers, path, text)}.o`);
+  if (!existsSync(object)) await compile(object, [...flags, '-c', join(native, path)]);
+  return object;
+}
+
+/**
+ * Builds the addon unless its build exists. Safe in several processes at once.
+ * @returns {Promise<{ path: string } | { unavailable: string }>} why there is no addon: no compiler, or its messages.
+ */
+export async function buildNative() {
+  const made = recipe();
+  if ('unavailable' in made) return made;
+  const path = pathOf(made);
+  if (existsSync(path)) return { path };
+  mkdirSync(join(builds, 'objects'), { recursive: true });
+  mkdirSync(dirname(path), { recursive: true });
+  const headers = digest(...made.files.filter((file) => file.path.endsWith('.h')).map((file) => file.text));
+  const pending = made.files.filter((file) => file.path.endsWith('.cc'));
+  const objects = [];
+  const worker = async () => {
+    for (let file = pending.pop(); file !== undefined; file = pending.pop()) {
+      objects.push(await compileSource(file, { ...made, headers }));
+    }
+  };
+  try {
+    await Promise.all(Array.from({ length: availableParallelism() }, worker));
+    await compile(path, [...objects.sort(), ...linkFlags]);
+  } catch (error) {
+    return { unavailable: `the native addon does not build with ${compiler()}:\n${error.stderr || error.message}` };
+  }
+  return { path };
+}
+
+function report(result) {
+  if ('unavailable' in result) {
+    console.error(result.unavailable);
+    process.exitCode = 1;
+  } else console.log(relative(process.cwd(), result.path));
+}
+
+const isProgram = process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href;
+if (isProgram) buildNative().then(report);
