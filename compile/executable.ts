@@ -1,0 +1,50 @@
+/** Loads a program: on the native runtime where the addon can be had, on TF.js otherwise. */
+import { availableParallelism } from 'node:os';
+import { loadNative } from './native_executable.ts';
+import { optimize } from './optimize.ts';
+import { planMemory } from './plan.ts';
+import { printProgram } from './print.ts';
+import type { Executable, Program } from './program.ts';
+import { loadTfjs } from './tfjs_executable.ts';
+import { validate } from './validate.ts';
+
+/** Where a program can run. `auto` is the native runtime, or TF.js's wasm backend on a machine that cannot build it. */
+export type Device = 'auto' | 'cpu-native' | 'tfjs-wasm' | 'tfjs-cpu';
+
+export interface LoadOptions {
+  readonly device?: Device;
+  /** Threads of the native runtime; by default as many as the process may use. TF.js chooses its own. */
+  readonly threads?: number;
+  /** Told why `auto` does not run natively; once for each function given, however many programs are loaded. */
+  readonly onFallback?: (reason: string) => void;
+}
+
+const told = new WeakSet<(reason: string) => void>();
+
+/**
+ * Takes a traced program through the passes, checks it, plans its memory and loads it.
+ * With PIPE_DEBUG_PROGRAM=1 in the environment the finished program is listed on stderr.
+ * @throws ProgramError if the program is wrong; Error if `cpu-native` is asked for and cannot be had.
+ */
+export async function load(program: Program, options: LoadOptions = {}): Promise<Executable> {
+  const { device = 'auto', threads = availableParallelism(), onFallback } = options;
+  const finished = optimize(program);
+  validate(finished);
+  const plan = planMemory(finished);
+  if (process.env.PIPE_DEBUG_PROGRAM === '1') process.stderr.write(`${printProgram(finished, plan)}\n`);
+  if (device === 'tfjs-cpu') return loadTfjs(finished, plan, 'cpu');
+  if (device === 'tfjs-wasm') return loadTfjs(finished, plan, 'wasm');
+
+  const native = loadNative(finished, plan, threads);
+  if (!('unavailable' in native)) return native;
+  if (device === 'cpu-native') {
+    throw new Error(
+      `the native runtime is not available: ${native.unavailable}; load with device 'auto' or 'tfjs-wasm'`,
+    );
+  }
+  if (onFallback !== undefined && !told.has(onFallback)) {
+    told.add(onFallback);
+    onFallback(`running on TensorFlow.js wasm, which is slower: ${native.unavailable}`);
+  }
+  return loadTfjs(finished, plan, 'wasm');
+}
