@@ -29,7 +29,7 @@ function expectWeight(
 /** The weight as float32 values that bf16 can hold. Rounding to bf16 is arithmetic on bits, which TF.js has not: it is done here. */
 function weightOf({ codes, absmax, codebook }: Operands<Tensor>, shape: number[], block: number): Tensor {
   const values = dequantize({
-    codes: Uint8Array.from(codes.dataSync()),
+    codes: new Uint8Array(codes.dataSync()),
     absmax: absmax.dataSync<'float32'>(),
     codebook: codebook.dataSync<'float32'>(),
     block,
