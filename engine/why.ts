@@ -29,10 +29,12 @@ export function differencesOf(
 ): Difference[] {
   const found: Difference[] = [];
   const compare = (what: Difference['what'], old: object, next: object, rename = (name: string) => name) => {
-    const olds = old as Readonly<Record<string, Json>>;
-    const nexts = next as Readonly<Record<string, Json>>;
-    for (const name of new Set([...Object.keys(olds), ...Object.keys(nexts)])) {
-      if (!same(olds[name], nexts[name])) found.push({ what, name: rename(name), old: olds[name], new: nexts[name] });
+    // By own keys: a parameter may be called `constructor`.
+    const at = (values: object, name: string) =>
+      Object.hasOwn(values, name) ? (values as Readonly<Record<string, Json>>)[name] : undefined;
+    for (const name of new Set([...Object.keys(old), ...Object.keys(next)])) {
+      const [was, is] = [at(old, name), at(next, name)];
+      if (!same(was, is)) found.push({ what, name: rename(name), old: was, new: is });
     }
   };
   if (!same(before.action, now.action)) {

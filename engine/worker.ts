@@ -8,7 +8,8 @@ import type { Stage } from './stage.ts';
 const progressMs = 100;
 
 if (isMainThread) serve();
-else watch(process.ppid);
+// Its own parent may have died before this line: the engine says who it is.
+else watch(Number(process.argv[2]));
 
 /**
  * Ends the process group when the engine is gone. A thread of its own: a stage may compute for minutes without
@@ -23,7 +24,7 @@ function watch(parent: number): void {
 
 function serve(): void {
   // This very file: `import.meta.url` of a bundle means its source.
-  new Thread(process.argv[1]!).unref();
+  new Thread(process.argv[1]!, { argv: process.argv.slice(2) }).unref();
   process.on('disconnect', () => process.kill(-process.pid, 'SIGKILL'));
   let controller = new AbortController();
   process.on('message', async (request: Request) => {

@@ -35,7 +35,7 @@ export interface Worker {
  */
 export async function startWorker(entry: string, log: string): Promise<Worker> {
   const output = openSync(log, 'a');
-  const child = fork(entry, [], {
+  const child = fork(entry, [String(process.pid)], {
     stdio: ['ignore', output, output, 'ipc'],
     execArgv: ['--enable-source-maps'],
     serialization: 'advanced',

@@ -64,7 +64,7 @@ test('a StageError is shown without a stack, anything else with the line of the 
 });
 
 test('an unexpected exception names the source line', async () => {
-  const told = await runBad('    throw new TypeError('no ' + params.text);');
+  const told = await runBad("    throw new TypeError('no ' + params.text);");
   expect(told.failure.kind).toBe('exception');
   expect(told.failure.message).toContain('TypeError: no bad');
   expect(told.failure.stack).toMatch(/stages\/bad\.ts:10/);
