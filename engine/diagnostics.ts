@@ -9,9 +9,11 @@ export interface Span {
   readonly end: number;
 }
 
-/** A text that diagnostics point into. `name` is how the user knows it: a path relative to the project, or a command-line option. */
+/** A text that diagnostics point into: a file, or the value of a command-line option. */
 export interface SourceText {
+  /** How the user knows it: the path relative to the project, or the option. */
   readonly name: string;
+  readonly kind: 'file' | 'option';
   readonly text: string;
   /** Offset of the first character of each line. */
   readonly lineStarts: readonly number[];
@@ -63,10 +65,10 @@ export class DiagnosticList {
 }
 
 /** @returns a text prepared for `locate`. */
-export function sourceText(name: string, text: string): SourceText {
+export function sourceText(kind: SourceText['kind'], name: string, text: string): SourceText {
   const lineStarts = [0];
   for (let at = text.indexOf('\n'); at !== -1; at = text.indexOf('\n', at + 1)) lineStarts.push(at + 1);
-  return { name, text, lineStarts };
+  return { kind, name, text, lineStarts };
 }
 
 /** @returns the place of a span's start; line and column count from 1. */
@@ -86,18 +88,15 @@ export function locate(span: Span): Location {
 export function renderDiagnostic({ message, span, hint }: Diagnostic): string {
   if (span === null) return hint === null ? message : `${message}\n  ${hint}`;
   const { file, line, column } = locate(span);
-  const { text, lineStarts } = span.source;
+  const { kind, text, lineStarts } = span.source;
   const start = lineStarts[line - 1]!;
   const code = text.slice(start, (lineStarts[line] ?? text.length + 1) - 1).replace(/\r$/, '');
-  const width = Math.max(1, Math.min(span.end - span.start, code.length - column + 1));
-  const gutter = String(line);
+  const caret = '^'.repeat(Math.max(1, Math.min(span.end - span.start, code.length - column + 1)));
+  const [place, gutter] = kind === 'file' ? [`${file}:${line}:${column}`, `${line} |`] : [file, file];
+  const blank = gutter.replace(/[^|]/g, ' ');
   const pad = code.slice(0, column - 1).replace(/[^\t]/g, ' ');
-  const lines = [
-    `${file}:${line}:${column}: ${message}`,
-    `  ${gutter} | ${code}`,
-    `  ${' '.repeat(gutter.length)} | ${pad}${'^'.repeat(width)}`,
-  ];
-  if (hint !== null) lines.push(`  ${' '.repeat(gutter.length)} = ${hint}`);
+  const lines = [`${place}: ${message}`, `  ${gutter} ${code}`, `  ${blank} ${pad}${caret}`];
+  if (hint !== null) lines.push(kind === 'file' ? `  ${blank.replace('|', '=')} ${hint}` : `  = ${hint}`);
   return lines.join('\n');
 }
 

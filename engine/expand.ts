@@ -63,6 +63,7 @@ export async function expandPipeline(pipeline: Pipeline, options: ExpandOptions)
   const keepAll = pipeline.own.size === 0 && publications.length === 0;
   const roots = [...tasks.values()].filter(({ stage }) => keepAll || pipeline.own.has(stage)).map(({ id }) => id);
   const order = ordered([...roots, ...publications.map(({ task }) => task)], tasks, pipeline, diagnostics);
+  diagnostics.throwIfAny();
   if (order.length === 0) diagnostics.report(null, `${pipeline.name} has no stages`, 'declare one under "stages:"');
   diagnostics.throwIfAny();
   return {
@@ -129,7 +130,7 @@ function setsByStage(
         diagnostics.report(set.span, `unknown stage "${name}"`, suggest(name!, pipeline.stages.keys(), 'stages'));
     } else if (parameter === undefined || stage.work.kind === 'run') {
       const message =
-        parameter === undefined ? '--set needs STAGE.PARAMETER=VALUE' : `${name} is a command: it has no parameters`;
+        parameter === undefined ? 'needs STAGE.PARAMETER=VALUE' : `${name} is a command: it has no parameters`;
       diagnostics.report(set.span, message, `for example: --set train.rank=8`);
     } else {
       byStage.set(name!, [...(byStage.get(name!) ?? []), set]);

@@ -78,7 +78,7 @@ class IncludeReader {
     const text = this.#text(path, from);
     if (text === null) return null;
     this.files.add(path);
-    const root = parseYaml(sourceText(this.#name(path), text), this.#diagnostics);
+    const root = parseYaml(sourceText('file', this.#name(path), text), this.#diagnostics);
     if (root === null) return null;
     const wrong = this.#checker.checkPipeline(root, this.#diagnostics);
     const own = parsePipeline(root, wrong, this.#diagnostics);

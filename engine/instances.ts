@@ -6,7 +6,7 @@ import type { ResolvedStage } from './graph.ts';
 import { JoinIndex } from './join.ts';
 import { type Combination, expandMatrix, type Matrix, productSize, taskId } from './matrix.ts';
 import type { StageDeclaration } from './parse.ts';
-import { type Node, nodeAt } from './source.ts';
+import { keySpan, type Node, nodeAt } from './source.ts';
 import type { Json } from './stage.ts';
 import { suggest } from './suggest.ts';
 import { evaluateOrReport } from './template.ts';
@@ -118,14 +118,14 @@ function readMatrix(value: Json, node: Node, diagnostics: DiagnosticList): Matri
   exclude.forEach((entry, at) => {
     for (const axis of Object.keys(entry)) {
       if (axes.has(axis) || diagnostics.count > before) continue;
-      const { span } = nodeAt(node, ['exclude', String(at), axis]);
+      const span = keySpan(nodeAt(node, ['exclude', String(at)]), axis);
       diagnostics.report(span, `exclude names an unknown axis "${axis}"`, suggest(axis, axes.keys(), 'axes'));
     }
   });
   include.forEach((entry, at) => {
     for (const axis of Object.keys(entry)) {
       if (AXIS.test(axis)) continue;
-      const { span } = nodeAt(node, ['include', String(at), axis]);
+      const span = keySpan(nodeAt(node, ['include', String(at)]), axis);
       diagnostics.report(span, `"${axis}" cannot name an axis`, "use letters, digits, '_' and '-'");
     }
   });

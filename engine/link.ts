@@ -9,7 +9,7 @@ import { type Combination, taskId } from './matrix.ts';
 import type { Entry } from './parse.ts';
 import { pathProblem } from './paths.ts';
 import { usesSpan } from './settings.ts';
-import { type Node, nodeAt } from './source.ts';
+import { keySpan, type Node, nodeAt } from './source.ts';
 import type { InputSpec, Json } from './stage.ts';
 import { suggest } from './suggest.ts';
 import { evaluateOrReport } from './template.ts';
@@ -283,11 +283,7 @@ class Linker {
     for (const axis of Object.keys(where)) {
       if (known.includes(axis)) continue;
       const names = from.map(({ producer }) => producer.declaration.name).join(', ');
-      this.#diagnostics.report(
-        nodeAt(node, [axis]).span,
-        `${names} has no axis "${axis}"`,
-        suggest(axis, known, 'axes'),
-      );
+      this.#diagnostics.report(keySpan(node, axis), `${names} has no axis "${axis}"`, suggest(axis, known, 'axes'));
       return false;
     }
     return true;

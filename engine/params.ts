@@ -21,12 +21,12 @@ export interface Assignment {
  * @returns null when it was reported
  */
 export function parseAssignment(option: string, text: string, diagnostics: DiagnosticList): Assignment | null {
-  const source = sourceText(option, text);
+  const source = sourceText('option', option, text);
   const equals = text.indexOf('=');
   if (equals < 1) {
     diagnostics.report(
       { source, start: 0, end: Math.max(1, text.length) },
-      `${option} needs NAME=VALUE`,
+      'needs NAME=VALUE',
       `for example: ${option} steps=20`,
     );
     return null;
@@ -67,7 +67,7 @@ export function resolveParams(
   if (profile !== null) {
     const values = pipeline.profiles.get(profile);
     if (values === undefined) {
-      const source = sourceText('--profile', profile);
+      const source = sourceText('option', '--profile', profile);
       const hint = suggest(profile, pipeline.profiles.keys(), 'profiles');
       diagnostics.report({ source, start: 0, end: profile.length }, `unknown profile "${profile}"`, hint);
     }
@@ -133,6 +133,7 @@ class ParamEvaluator {
   readonly #values: Map<string, Json>;
   readonly #diagnostics: DiagnosticList;
   readonly #open: string[] = [];
+  readonly #failed = new Set<string>();
   readonly #scope: { params: Record<string, Json> };
 
   constructor(entries: ReadonlyMap<string, Entry>, assigned: ReadonlyMap<string, Json>, diagnostics: DiagnosticList) {
@@ -162,6 +163,7 @@ class ParamEvaluator {
   #value(name: string): Json {
     const known = this.#values.get(name);
     if (known !== undefined) return known;
+    if (this.#failed.has(name)) throw new NoValue();
     const { key, value } = this.#entries.get(name)!;
     if (this.#open.includes(name)) {
       const path = [...this.#open.slice(this.#open.indexOf(name)), name];
@@ -174,6 +176,9 @@ class ParamEvaluator {
       if (result === undefined) throw new NoValue();
       this.#values.set(name, result);
       return result;
+    } catch (error) {
+      this.#failed.add(name);
+      throw error;
     } finally {
       this.#open.pop();
     }

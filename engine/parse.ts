@@ -103,15 +103,17 @@ class PipelineParser {
   #stage(name: string, key: Span, node: MapNode): StageDeclaration | null {
     const before = this.#diagnostics.count;
     const work = this.#work(name, key, node);
-    const resources = this.#mapAt(node, 'resources');
-    const stage = {
-      name,
-      key,
+    const core = {
       with: this.#templateAt(node, 'with'),
       inputs: this.#entries(this.#mapAt(node, 'in')),
       outputs: this.#entries(this.#mapAt(node, 'out')),
-      needs: scalars(this.#at(node, 'needs')),
       matrix: this.#templateAt(node, 'matrix'),
+    };
+    const isWrong = ['with', 'in', 'out', 'matrix'].some((part) => this.#isWrong(node.entries.get(part)?.value));
+    const complete = work !== null && !isWrong && this.#diagnostics.count === before;
+    const resources = this.#mapAt(node, 'resources');
+    const limits = {
+      needs: scalars(this.#at(node, 'needs')),
       env: this.#entries(this.#mapAt(node, 'env')),
       timeout: this.#templateAt(node, 'timeout'),
       retry: this.#templateAt(node, 'retry'),
@@ -119,8 +121,7 @@ class PipelineParser {
       gpu: this.#templateAt(resources, 'gpu'),
       memory: this.#templateAt(resources, 'memory'),
     };
-    const complete = this.#diagnostics.count === before && !this.#isWrong(node);
-    return work !== null && complete ? { ...stage, work } : null;
+    return complete ? { name, key, work, ...core, ...limits } : null;
   }
 
   /** Decides between `uses` and `run`, and refuses the keys that belong to the other. */

@@ -3,7 +3,7 @@ import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import type { DiagnosticList, Span } from './diagnostics.ts';
 import { typeName } from './functions.ts';
 import pipelineSchema from './pipeline.schema.json' with { type: 'json' };
-import { type Node, nodeAt, toJson } from './source.ts';
+import { keySpan, type Node, nodeAt, toJson } from './source.ts';
 import type { Json, ParamSpec } from './stage.ts';
 import { suggest } from './suggest.ts';
 
@@ -85,14 +85,12 @@ export class SchemaChecker {
   }
 }
 
-/** @returns where to point: at the key at fault if there is one, otherwise at the value, or at what encloses it. */
+/** @returns where to point: at the key at fault if there is one, otherwise at the value, or at the key of a list or map. */
 function spanAt(root: Node, path: readonly string[], key: string | null): Span {
   const node = nodeAt(root, path);
-  const entry = key !== null && node.kind === 'map' ? node.entries.get(key) : undefined;
-  if (entry !== undefined) return entry.key;
-  const parent = nodeAt(root, path.slice(0, -1));
-  const own = parent.kind === 'map' ? parent.entries.get(path.at(-1) ?? '')?.key : undefined;
-  return node.kind === 'scalar' || own === undefined ? node.span : own;
+  if (key !== null && node.kind === 'map' && node.entries.has(key)) return keySpan(node, key);
+  const last = path.at(-1);
+  return node.kind === 'scalar' || last === undefined ? node.span : keySpan(nodeAt(root, path.slice(0, -1)), last);
 }
 
 function paramsSchema(specs: Readonly<Record<string, ParamSpec>>): object {
@@ -109,6 +107,8 @@ function valueSchema(spec: Omit<ParamSpec, 'description' | 'default'>): object {
 
 /** Says in words what ajv found; null for what only repeats another finding. */
 function describe(error: ErrorObject): Finding | null {
+  // What is wrong with a key's name is said once, by `propertyNames`.
+  if (error.propertyName !== undefined) return null;
   const path = error.instancePath
     .split('/')
     .slice(1)
@@ -116,7 +116,8 @@ function describe(error: ErrorObject): Finding | null {
   const schema = error.parentSchema as { examples?: Json[]; properties?: object; patternErrorMessage?: string };
   const data = error.data as Json;
   const example = schema.examples?.[0];
-  const hint = example === undefined ? null : `for example: ${path.at(-1) ?? ''}: ${inline(example)}`;
+  const key = path.at(-1);
+  const hint = example === undefined ? null : `for example: ${key === undefined ? '' : `${key}: `}${inline(example)}`;
   const at = (message: string, withHint: string | null = hint): Finding => ({
     path,
     key: null,
@@ -196,7 +197,7 @@ function orList(types: string | readonly string[]): string {
 
 function given(value: Json): string {
   if (value === null) return 'empty';
-  return typeof value === 'object' ? typeName(value) : `${typeName(value)} (${inline(value)})`;
+  return typeof value === 'object' ? typeName(value) : JSON.stringify(value);
 }
 
 /** A value on one line, as it would be written in YAML. */

@@ -189,12 +189,12 @@ function outputsOf(stage: ExpandedStage, context: SettingsContext): Getter<Task[
     return (scope) => {
       const paths = texts(scope);
       if (paths === undefined) return undefined;
-      const good = Object.entries(paths).every(([name, path]) =>
-        checked(name, path, declaration.outputs.get(name)!.value.node.span),
+      const named = Object.entries(paths);
+      // Every path is checked, so that each wrong one is reported.
+      const wrong = named.filter(
+        ([name, path]) => !checked(name, path, declaration.outputs.get(name)!.value.node.span),
       );
-      return good
-        ? Object.fromEntries(Object.entries(paths).map(([name, path]) => [name, normalPath(path)]))
-        : undefined;
+      return wrong.length > 0 ? undefined : Object.fromEntries(named.map(([name, path]) => [name, normalPath(path)]));
     };
   }
   const declared = Object.entries(module.interface.outputs);

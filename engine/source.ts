@@ -199,6 +199,11 @@ export function nodeAt(root: Node, path: readonly string[]): Node {
   return node;
 }
 
+/** @returns where the key of a map is written; the whole node if it has no such key. */
+export function keySpan(node: Node, key: string): Span {
+  return (node.kind === 'map' ? node.entries.get(key)?.key : undefined) ?? node.span;
+}
+
 /**
  * @returns the span in the file of the characters `start` to `end` of a string's value, for a plain, quoted or block string: the
  * value is aligned with the text it was written as, skipping what only the notation needs (quotes, escapes, indentation).
@@ -207,12 +212,14 @@ export function spanWithin(node: ScalarNode, start: number, end: number): Span {
   const { source } = node.span;
   const value = String(node.value);
   let at = node.span.start;
-  let from = node.span.start;
+  let from: number | null = null;
   for (let index = 0; index < value.length && at < node.span.end; at++) {
     if (source.text[at] !== value[index]) continue;
     if (index === start) from = at;
     index++;
-    if (index === end) return { source, start: from, end: at + 1 };
+    if (index === end) return { source, start: from ?? at, end: at + 1 };
   }
-  return { source, start: from, end: Math.max(from + 1, Math.min(at, node.span.end)) };
+  // The place lies at the end of the value, or what was written cannot be aligned with it.
+  from ??= Math.max(node.span.start, at - 1);
+  return { source, start: from, end: Math.max(from + 1, at) };
 }
