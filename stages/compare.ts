@@ -16,10 +16,10 @@ import {
   qualityTable,
   runsTable,
   toCsv,
-  toMarkdown,
   withoutEmptyColumns,
 } from './compare/tables.ts';
 import { contrastFamilies, increasePerMillion, plainIncrease, type Rule, verdictOn } from './compare/verdict.ts';
+import { toMarkdown } from './shared/markdown.ts';
 
 export default defineStage({
   description: 'Compares the metrics of many tasks: tables with intervals, and a verdict by a stated rule.',

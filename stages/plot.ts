@@ -40,8 +40,8 @@ export default defineStage({
       const { svg, png, width, height } = await draw(figure);
       writeFileSync(join(outputs.figures, `${figure.name}.svg`), svg);
       writeFileSync(join(outputs.figures, `${figure.name}.png`), png);
-      const { name, title, caption, alt } = figure;
-      entries.push({ name, title, caption, alt, width, height });
+      const { name, title, alt } = figure;
+      entries.push({ name, title, alt, width, height });
       log(`${name}: ${width} x ${height}`);
     }
     writeJson(join(outputs.figures, 'figures.json'), entries);

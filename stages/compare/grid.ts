@@ -109,14 +109,17 @@ export function noiseFloor(runs: readonly GridRun[], comparison: Comparison): No
   const spreads = [...new Set(references.map((run) => run.label))].flatMap((label) => {
     const values = references.filter((run) => run.label === label).map((run) => metricOf(run, comparison.metric));
     const deviation = standardDeviation(values);
-    return deviation === null ? [] : [{ percent: (100 * deviation) / Math.abs(mean(values)), count: values.length }];
+    return deviation === null ? [] : [{ deviation, centre: Math.abs(mean(values)), count: values.length }];
   });
   if (spreads.length === 0) return null;
   const degrees = spreads.reduce((sum, { count }) => sum + count - 1, 0);
-  const squares = spreads.reduce((sum, { percent, count }) => sum + percent ** 2 * (count - 1), 0);
+  const pooled = (of: (spread: (typeof spreads)[number]) => number) =>
+    Math.sqrt(spreads.reduce((sum, spread) => sum + of(spread) ** 2 * (spread.count - 1), 0) / degrees);
   return {
-    metric: comparison.metric.label,
-    deviationPercent: Math.sqrt(squares / degrees),
+    metric: comparison.metric,
+    replicate: comparison.replicate,
+    deviation: pooled(({ deviation }) => deviation),
+    deviationPercent: pooled(({ deviation, centre }) => (100 * deviation) / centre),
     replicates: Math.max(...spreads.map(({ count }) => count)),
     configurations: spreads.length,
   };

@@ -35,7 +35,7 @@ function gridLimits(
   }
   if (noise !== null) {
     sentences.push(
-      `Runs that differ in nothing but the ${replicate} differ by ${formatNumber(noise.deviationPercent, 2)} % in ${noise.metric} (standard deviation with ${axis} ${reference}); a drop much smaller than that is known only because it is paired by ${replicate}.`,
+      `Runs that differ in nothing but the ${replicate} differ by ${formatNumber(noise.deviationPercent, 2)} % in ${noise.metric.label} (standard deviation with ${axis} ${reference}); a drop much smaller than that is known only because it is paired by ${replicate}.`,
     );
   }
   sentences.push(

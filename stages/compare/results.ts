@@ -71,10 +71,13 @@ export interface Configuration {
 
 /** How far the reference's own metric moves when nothing but the replicate changes. */
 export interface NoiseFloor {
-  /** What was measured: `held-out loss`. */
-  readonly metric: string;
-  /** Standard deviation over replicates within a configuration, pooled, in percent of the mean. */
+  readonly metric: Metric;
+  /** The axis that was changed: `seed`. */
+  readonly replicate: string;
+  /** Standard deviation over replicates within a configuration, pooled: in the metric's unit, and in percent of the mean. */
+  readonly deviation: number;
   readonly deviationPercent: number;
+  /** How many replicates the largest configuration has, and how many configurations have two or more. */
   readonly replicates: number;
   readonly configurations: number;
 }

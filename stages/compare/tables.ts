@@ -1,6 +1,6 @@
 /** The tables of a comparison: their columns, their words, and the two file formats. */
 import { from, op } from 'arquero';
-import { decimalsFor, formatCell, formatNumber } from '../shared/format.ts';
+import { decimalsFor, formatNumber } from '../shared/format.ts';
 import type { GridRun } from './grid.ts';
 import type { Cell, Column, Comparison, Configuration, Sensitivity, SensitivityCell, Table } from './results.ts';
 import { mean } from './student.ts';
@@ -16,29 +16,6 @@ export function toCsv(table: Table): string {
   const names = table.columns.map((column) => column.name);
   const objects = table.rows.map((row) => Object.fromEntries(names.map((name, i) => [name, row[i] ?? 'n/a'])));
   return `${from(objects, names).toCSV()}\n`;
-}
-
-/** A table as GitHub-flavoured Markdown under its title and above its note, rounded for reading. */
-export function toMarkdown(table: Table): string {
-  return `## ${escapeMarkdown(table.title)}\n\n${markdownRows(table)}\n\n${escapeMarkdown(table.note)}\n`;
-}
-
-/** The rows of a table in Markdown, numbers aligned right. */
-export function markdownRows({ columns, rows }: Table): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
-  return [
-    line(columns.map((column) => escapeMarkdown(column.label))),
-    line(columns.map((column) => (column.kind === 'number' ? '---:' : '---'))),
-    ...rows.map((row) => line(row.map((cell, i) => escapeMarkdown(formatCell(cell, columns[i]!))))),
-  ].join('\n');
-}
-
-/** Text that Markdown, and HTML within it, shows as it is. */
-export function escapeMarkdown(value: string): string {
-  return value
-    .replace(/[\\`*_[\]<>|#]/g, (character) => `\\${character}`)
-    .replace(/&/g, '&amp;')
-    .replace(/\s*\n\s*/g, ' ');
 }
 
 /** The table without the columns that hold nothing: what no task measured is not shown as a column of `n/a`. */

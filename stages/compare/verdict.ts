@@ -108,7 +108,7 @@ export function verdictOn(contrast: Contrast, measure: Measure, rule: Rule, nois
   const bound = (one: Bounded) =>
     `${formatSigned(one.value, decimals)} ${measure.unit} (${formatInterval(one.interval, decimals)})`;
   const outcome = judge(contrast, rule.ratio);
-  const times = ratio === null ? 'not defined: the least is no increase' : formatNumber(ratio, ratio < 10 ? 2 : 1);
+  const times = ratio === null ? 'not defined: the least is no increase' : formatNumber(ratio, 1);
   return {
     hypothesis: rule.hypothesis,
     measure: measure.label,
@@ -140,7 +140,7 @@ function answerText(
   const much =
     ratio === null
       ? `while ${smallest.family} costs nothing (${formatSigned(smallest.value, decimals)})`
-      : `${formatNumber(ratio, ratio < 10 ? 1 : 0)} times as much as ${smallest.family} (${formatSigned(smallest.value, decimals)})`;
+      : `${formatNumber(ratio, 1)} times as much as ${smallest.family} (${formatSigned(smallest.value, decimals)})`;
   const shortfall =
     outcome === 'supported'
       ? ''
@@ -150,5 +150,7 @@ function answerText(
 
 function noiseText(noise: NoiseFloor | null): string {
   if (noise === null) return 'not measured: no configuration was trained with two replicates';
-  return `replicates alone move the trained models' ${noise.metric} by ${formatNumber(noise.deviationPercent, decimalsFor([noise.deviationPercent]))} % (standard deviation, ${noise.replicates} replicates in each of ${noise.configurations} configurations)`;
+  const { metric, replicate, deviation, deviationPercent, replicates, configurations } = noise;
+  const amount = `${formatNumber(deviation, decimalsFor([deviation]))}${metric.unit === '' ? '' : ` ${metric.unit}`}`;
+  return `another ${replicate} alone moves the ${metric.label} of a trained model by ${amount}, ${formatNumber(deviationPercent, decimalsFor([deviationPercent]))} % (standard deviation; ${replicates} ${replicate}s, ${configurations} configurations)`;
 }

@@ -2,8 +2,8 @@
 import type { TopLevelSpec } from 'vega-lite';
 import type { Results } from '../compare/results.ts';
 import { formatNumber } from '../shared/format.ts';
-import type { Figure } from './figure.ts';
-import { categorical, config, frame, lines } from './theme.ts';
+import { type Figure, frame } from './figure.ts';
+import { categorical, config, lines } from './theme.ts';
 
 /** The drops of a comparison; null when no configurations were compared. */
 export function performanceDrop({ configurations, comparison, noise }: Results): Figure | null {
@@ -27,7 +27,7 @@ export function performanceDrop({ configurations, comparison, noise }: Results):
     noise === null
       ? ''
       : ` Grey band: what another ${replicate} alone changes (one standard deviation, ±${formatNumber(noise.deviationPercent, 2)} %).`;
-  const caption = `Drop of ${metric.label} in percent of the ${reference} run with the same ${replicate}; to the right is worse. Filled circle: mean; bar: ${formatNumber(100 * confidence, 0)} % t interval; open symbols: single ${replicate}s.${band}`;
+  const subtitle = `Drop of ${metric.label} in percent of the ${reference} run with the same ${replicate}; to the right is worse. Filled circle: mean; bar: ${formatNumber(100 * confidence, 0)} % t interval; open symbols: single ${replicate}s.${band}`;
   const x = { type: 'quantitative', title: `Drop of ${metric.label}, %` } as const;
   const y = {
     field: 'label',
@@ -39,7 +39,7 @@ export function performanceDrop({ configurations, comparison, noise }: Results):
   const domain = padded(Math.min(...edges), Math.max(...edges));
   const spec: TopLevelSpec = {
     config,
-    title: { text: title, subtitle: lines(caption, 84) },
+    title: { text: title, subtitle: lines(subtitle, 84) },
     width: 440,
     height: { step: 56 },
     layer: [
@@ -91,7 +91,7 @@ export function performanceDrop({ configurations, comparison, noise }: Results):
     ],
   };
   const alt = `Drops of ${metric.label}: ${means.map((one) => `${one.label} ${formatNumber(one.mean, 2)} %`).join(', ')}.`;
-  return { name: 'performance_drop', title, caption, alt, spec };
+  return { name: 'performance_drop', title, alt, spec };
 }
 
 function padded(low: number, high: number): [number, number] {

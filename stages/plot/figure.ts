@@ -1,4 +1,4 @@
-/** What a figure is, before and after it is drawn. */
+/** What a figure is, before and after it is drawn: all that the report page knows of plots. */
 import type { TopLevelSpec } from 'vega-lite';
 
 /** A figure to draw: a Vega-Lite specification with its data, and the words that go with it. */
@@ -6,9 +6,7 @@ export interface Figure {
   /** File name without its ending. */
   readonly name: string;
   readonly title: string;
-  /** What is shown and how to read it. */
-  readonly caption: string;
-  /** What a person who cannot see the figure should know: its message, with numbers. */
+  /** The figure in words: its message, with the numbers; how to read it stands in the figure itself. */
   readonly alt: string;
   readonly spec: TopLevelSpec;
 }
@@ -17,8 +15,10 @@ export interface Figure {
 export interface FigureEntry {
   readonly name: string;
   readonly title: string;
-  readonly caption: string;
   readonly alt: string;
   readonly width: number;
   readonly height: number;
 }
+
+/** The colours of a figure's frame. The report page replaces them by these exact values when it is dark. */
+export const frame = { ink: '#1f2328', muted: '#59636e', rule: '#d1d9e0', paper: '#ffffff' } as const;

@@ -2,8 +2,8 @@
 import type { TopLevelSpec } from 'vega-lite';
 import type { Results, Sensitivity, SensitivityCell } from '../compare/results.ts';
 import { decimalsFor, formatNumber } from '../shared/format.ts';
-import type { Figure } from './figure.ts';
-import { better, config, frame, lines, worse } from './theme.ts';
+import { type Figure, frame } from './figure.ts';
+import { better, config, lines, worse } from './theme.ts';
 import { interpolateColors } from './vega_extras.ts';
 
 /** The heatmap of a comparison's sensitivities; null when it has none. */
@@ -15,7 +15,6 @@ export function sensitivityHeatmap({ sensitivity, comparison }: Results): Figure
   const order = familyOrder(sensitivity);
   const confidence = formatNumber(100 * comparison.confidence, 0);
   const title = 'Which weight matrices tolerate quantization?';
-  const caption = `Increase of held-out loss, in percent, when only one family of matrices is quantized, without training. Darker orange is worse, blue is better. In brackets: the ${confidence} % interval over held-out examples includes zero. The two colour scales differ: all layers together cost more than one.`;
   const subtitle = `Increase of held-out loss in percent, with one family quantized, without training. In brackets: the ${confidence} % interval includes zero. The two colour scales differ.`;
   const cellSize = { width: layers.length > 12 ? 47 : 58, height: 34 };
   const panels = [
@@ -36,13 +35,13 @@ export function sensitivityHeatmap({ sensitivity, comparison }: Results): Figure
   ];
   const spec: TopLevelSpec = {
     config,
-    title: { text: title, subtitle: lines(subtitle, layers.length > 12 ? 150 : 70) },
+    title: { text: title, subtitle: lines(subtitle, layers.length > 12 ? 170 : 70) },
     spacing: 34,
     resolve: { scale: { color: 'independent' } },
     hconcat: panels as never,
   };
   const ranked = (all.length > 0 ? all : single).toSorted((a, b) => b.percent.value - a.percent.value);
-  return { name: 'layer_sensitivity_heatmap', title, caption, alt: altText(ranked, families.length), spec };
+  return { name: 'layer_sensitivity_heatmap', title, alt: altText(ranked, families.length), spec };
 }
 
 /** Families by what they cost in all layers (or on average over single layers), the most sensitive first. */
@@ -139,7 +138,7 @@ function colourScale(values: readonly number[]): { scale: object; isDark(value: 
   const stops = [...towards(low, better).toReversed(), { value: 0, colour: worse[0] }, ...towards(high, worse)];
   return {
     scale: { type: 'linear', domain: stops.map((stop) => stop.value), range: stops.map((stop) => stop.colour) },
-    isDark: (value) => Math.abs(value) / most > 0.6,
+    isDark: (value) => Math.abs(value) / most > 0.72,
   };
 }
 

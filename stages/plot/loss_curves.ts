@@ -15,10 +15,10 @@ export function lossCurves({ curves, comparison }: Results): Figure | null {
   const labels = [...new Set(curves.map((curve) => curve.label))];
   const points = curves.flatMap(rowsOf);
   const title = 'Loss while training';
-  const caption = `Thin: training loss of each batch. Thick, with dots: validation loss, the bar from the lowest to the highest ${replicate}. Both are means over ${replicate}s, in nats per token.`;
+  const subtitle = `Thin: training loss of each batch. Thick, with dots: validation loss, the bar from the lowest to the highest ${replicate}. Both are means over ${replicate}s, in nats per token.`;
   const spec: TopLevelSpec = {
     config,
-    title: { text: title, subtitle: lines(caption, 96) },
+    title: { text: title, subtitle: lines(subtitle, 96) },
     data: { values: points },
     columns: labels.length === 1 ? 1 : 2,
     spacing: 28,
@@ -55,7 +55,7 @@ export function lossCurves({ curves, comparison }: Results): Figure | null {
       ],
     },
   };
-  return { name: 'loss_curves', title, caption, alt: altText(curves), spec };
+  return { name: 'loss_curves', title, alt: altText(curves), spec };
 }
 
 function yOf(field: string) {

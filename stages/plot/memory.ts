@@ -2,8 +2,8 @@
 import type { TopLevelSpec } from 'vega-lite';
 import type { Memory, Results } from '../compare/results.ts';
 import { decimalsFor, formatNumber } from '../shared/format.ts';
-import type { Figure } from './figure.ts';
-import { categorical, config, frame, lines } from './theme.ts';
+import { type Figure, frame } from './figure.ts';
+import { categorical, config, lines } from './theme.ts';
 
 const groups = ['weights', 'adapters', 'optimizer', 'activations'] as const;
 
@@ -27,7 +27,7 @@ export function peakMemory({ configurations, comparison }: Results): Figure | nu
   const labels = [...new Set(unique.map((bar) => bar.label))];
   const values = [...new Set(unique.map((bar) => bar.value))];
   const title = 'Peak memory of a training step';
-  const caption =
+  const subtitle =
     'Planned before the run and exact for the program, by what the memory is for; 1 MB is a million bytes.';
   const y = {
     field: 'value',
@@ -37,7 +37,7 @@ export function peakMemory({ configurations, comparison }: Results): Figure | nu
   } as const;
   const spec: TopLevelSpec = {
     config,
-    title: { text: title, subtitle: lines(caption, 84) },
+    title: { text: title, subtitle: lines(subtitle, 84) },
     data: {
       values: unique.flatMap(({ label, value, memory }) =>
         groups.map((group, stack) => ({
@@ -99,5 +99,5 @@ export function peakMemory({ configurations, comparison }: Results): Figure | nu
     },
   };
   const alt = `Peak memory: ${unique.map((bar) => `${bar.label} ${bar.value} ${totalText(bar.memory)}`).join(', ')}.`;
-  return { name: 'memory', title, caption, alt, spec };
+  return { name: 'memory', title, alt, spec };
 }

@@ -2,9 +2,9 @@
 import { Resvg } from '@resvg/resvg-js';
 import * as vega from 'vega';
 import { compile } from 'vega-lite';
-import type { Figure } from './figure.ts';
+import { type Figure, frame } from './figure.ts';
 import { type FontMetrics, readFont } from './font.ts';
-import { fontFamily, frame } from './theme.ts';
+import { fontFamily } from './theme.ts';
 import { textMetrics } from './vega_extras.ts';
 
 /** A drawn figure; `width` and `height` in CSS pixels. The PNG has `pixelsPerUnit` pixels to each. */

@@ -1,15 +1,13 @@
 /** How figures look: one font, quiet axes, and colours that colour-blind readers can tell apart. */
 import type { Config } from 'vega-lite';
-
-/** The colours of a figure's frame. The report page replaces them by these exact values when it is dark. */
-export const frame = { ink: '#1f2328', muted: '#59636e', rule: '#d1d9e0', paper: '#ffffff' } as const;
+import { frame } from './figure.ts';
 
 /** Okabe and Ito (Color Universal Design, 2008), the order chosen so that the first two differ most in lightness too. */
 export const categorical = ['#0072b2', '#e69f00', '#009e73', '#cc79a7', '#56b4e9', '#d55e00'] as const;
 
-/** From no change to much worse, and from no change to better: ColorBrewer's Oranges and Blues. */
-export const worse = ['#fff5eb', '#fdd0a2', '#fd8d3c', '#d94801', '#7f2704'] as const;
-export const better = ['#eff6fc', '#9ecae1', '#3182bd', '#08306b'] as const;
+/** From no change to much worse, and from no change to better: one neutral start, then ColorBrewer's Oranges and Blues. */
+export const worse = ['#f7f5f3', '#fdd0a2', '#fd8d3c', '#d94801', '#7f2704'] as const;
+export const better = ['#f7f5f3', '#9ecae1', '#3182bd', '#08306b'] as const;
 
 /** The family name under which the bundled font is known. */
 export const fontFamily = 'Inter';

@@ -1,16 +1,19 @@
 /** How a number is shown to a person: one rule for tables, sentences and pages. */
 import type { Cell, Column, Interval } from '../compare/results.ts';
 
-/** A number with a fixed count of decimals and a true minus sign; never `-0`. */
+/** A number with a fixed count of decimals, thousands set apart by commas and a true minus sign; never `-0`. */
 export function formatNumber(value: number, decimals: number): string {
-  const text = value.toFixed(decimals);
-  return text.startsWith('-') ? (Number(text) === 0 ? text.slice(1) : `−${text.slice(1)}`) : text;
+  const text = Math.abs(value).toLocaleString('en-US', {
+    minimumFractionDigits: decimals,
+    maximumFractionDigits: decimals,
+  });
+  return value < 0 && /[1-9]/.test(text) ? `−${text}` : text;
 }
 
 /** As formatNumber, with a plus before what is greater than zero. */
 export function formatSigned(value: number, decimals: number): string {
   const text = formatNumber(value, decimals);
-  return Number(text) > 0 ? `+${text}` : text;
+  return value > 0 && /[1-9]/.test(text) ? `+${text}` : text;
 }
 
 /** `0.12 to 0.34`. */

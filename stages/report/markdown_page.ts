@@ -1,0 +1,63 @@
+/** The report in Markdown: the same content, its figures and tables as links to the files beside it. */
+import type { Verdict } from '../compare/results.ts';
+import { escapeMarkdown, markdownRows } from '../shared/markdown.ts';
+import { comparedFacts, type Report } from './content.ts';
+
+/** Where the published figures and tables lie, relative to the page. */
+export interface Links {
+  readonly figures: string;
+  readonly tables: string;
+}
+
+/** The whole page. Long tables are left to their files. */
+export function markdownPage(report: Report, links: Links): string {
+  const { results, figures } = report;
+  const shown = results.tables.filter((table) => table.rows.length <= 12);
+  const linked = results.tables.filter((table) => !shown.includes(table));
+  const parts = [
+    `# ${escapeMarkdown(report.title)}`,
+    escapeMarkdown(report.question),
+    ...(results.verdicts.length === 0
+      ? ['No hypothesis was judged: these results only describe.']
+      : results.verdicts.map(verdictText)),
+    '## Tables',
+    ...shown.map(
+      (table) =>
+        `### ${escapeMarkdown(table.title)}\n\n${markdownRows(table)}\n\n${escapeMarkdown(table.note)} ([CSV](${target(`${links.tables}/${table.name}.csv`)}))`,
+    ),
+    ...linked.map(
+      (table) =>
+        `- [${escapeMarkdown(table.title)}](${target(`${links.tables}/${table.name}.md`)}), ${table.rows.length} rows ([CSV](${target(`${links.tables}/${table.name}.csv`)}))`,
+    ),
+    '## Figures',
+    ...(figures.length === 0 ? ['The results hold nothing to draw.'] : []),
+    ...figures.map(
+      ({ name, title, alt }) =>
+        `### ${escapeMarkdown(title)}\n\n![${escapeMarkdown(title)}](${target(`${links.figures}/${name}.png`)})\n\n${escapeMarkdown(alt)} ([SVG](${target(`${links.figures}/${name}.svg`)}))`,
+    ),
+    '## What was run',
+    bullets([...report.facts, ...comparedFacts(results)].map(([name, value]) => `${name}: ${value}`)),
+    'The machine, the times, and the chain of artifacts behind every table are in the record of the run: `pipe lineage` with the path of a published file shows them.',
+    '## What this can and cannot show',
+    bullets([...results.limits, ...report.limits]),
+  ];
+  return `${parts.join('\n\n')}\n`;
+}
+
+function verdictText({ hypothesis, measure, outcome, answer, rule, evidence }: Verdict): string {
+  return [
+    `**${outcome === 'partly' ? 'Partly supported' : outcome === 'supported' ? 'Supported' : 'Rejected'}: ${escapeMarkdown(hypothesis)}**`,
+    `${escapeMarkdown(answer)} (Judged on: ${escapeMarkdown(measure)}.)`,
+    bullets(evidence.map(({ label, value }) => `${label}: ${value}`)),
+    `The rule, fixed before the numbers: ${escapeMarkdown(rule)}`,
+  ].join('\n\n');
+}
+
+function bullets(lines: readonly string[]): string {
+  return lines.map((line) => `- ${escapeMarkdown(line)}`).join('\n');
+}
+
+/** A relative address that a Markdown link can hold. */
+function target(path: string): string {
+  return encodeURI(path).replaceAll('(', '%28').replaceAll(')', '%29');
+}
