@@ -70,27 +70,64 @@ export function usesOf(program: Program): readonly Uses[] {
   return program.buffers.map((_, buffer) => of(buffer));
 }
 
+/** Buffers that give their place to others. */
+export interface Replacements {
+  /** @returns the buffer that stands for this one in the end. */
+  buffer(of: number): number;
+  /** @returns the buffer that owns the memory of this one in the end: its own replacement's, or its root's replacement's. */
+  root(of: number): number;
+}
+
+/** Follows replacements through chains of them, and through views whose roots are replaced. */
+export function replacements(program: Pick<Program, 'buffers'>, given: ReadonlyMap<number, number>): Replacements {
+  const buffer = (of: number): number => {
+    const next = given.get(of);
+    return next === undefined ? of : buffer(next);
+  };
+  const root = (of: number): number => {
+    const last = buffer(of);
+    const { view } = program.buffers[last]!;
+    return view === undefined ? last : root(view);
+  };
+  return { buffer, root };
+}
+
 /**
  * Puts one buffer in the place of another, everywhere: in calls, outputs and under views, which take on the role and the
- * storage of the memory that they now share. What is left without a use is dropped.
+ * storage of the memory that they now share. Views that have become equal are one; what is left without a use is dropped.
  */
-export function substitute(program: Program, replacement: ReadonlyMap<number, number>): Program {
-  if (replacement.size === 0) return program;
-  const to = (buffer: number): number => {
-    const next = replacement.get(buffer);
-    return next === undefined ? buffer : to(next);
-  };
-  return compact({
+export function substitute(program: Program, given: ReadonlyMap<number, number>): Program {
+  if (given.size === 0) return program;
+  const { buffer: to, root } = replacements(program, given);
+  const replaced: Program = {
     ...program,
     buffers: program.buffers.map((buffer) => {
       if (buffer.view === undefined) return buffer;
-      const root = rootOf(program, to(buffer.view));
-      const { role, storage, group } = program.buffers[root]!;
-      return { ...buffer, role, storage, group, view: root };
+      const view = root(buffer.view);
+      const { role, storage, group } = program.buffers[view]!;
+      return { ...buffer, role, storage, group, view };
     }),
     calls: program.calls.map((call) => renumber(call, to)),
     outputs: mapValues(program.outputs, to),
+  };
+  return mergeEqualViews(compact(replaced));
+}
+
+/** Makes views of one memory under one shape one buffer; a view with its root's shape becomes the root. */
+export function mergeEqualViews(program: Program): Program {
+  const first = new Map<string, number>();
+  program.buffers.forEach(({ view, shape }, index) => {
+    if (view === undefined) first.set(`${index}:${shape.join()}`, index);
   });
+  const merged = new Map<number, number>();
+  program.buffers.forEach(({ view, shape }, index) => {
+    if (view === undefined) return;
+    const key = `${view}:${shape.join()}`;
+    const equal = first.get(key);
+    if (equal === undefined) first.set(key, index);
+    else merged.set(index, equal);
+  });
+  return substitute(program, merged);
 }
 
 /**

@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Device, load } from '../compile/executable.ts';
 import type { HostData } from '../compile/host_access.ts';
@@ -5,6 +6,7 @@ import { loadNative, type NativeExecutable } from '../compile/native_executable.
 import { optimize } from '../compile/optimize.ts';
 import { planMemory } from '../compile/plan.ts';
 import type { Executable, Program } from '../compile/program.ts';
+import { loadTfjs } from '../compile/tfjs_executable.ts';
 import { trace } from '../compile/trace.ts';
 import { decodeStep, logitsStep, loraTrainingStep, pretrainingStep } from '../model/steps.ts';
 import {
@@ -19,6 +21,7 @@ import {
   writeContents,
 } from './support/compiled.ts';
 import { relativeError } from './support/float64.ts';
+import { exactSteps, runTwice, stepOf } from './support/random_steps.ts';
 import { toyWeights } from './support/toy.ts';
 
 const tolerance = 1e-4;
@@ -83,6 +86,19 @@ describe.each(Object.entries(bases))('a LoRA step on a base of %s', (_, matrix) 
     second.dispose();
   });
 
+  test('cpu-native gives the same bits on one thread and on two', (context) => {
+    const executables = [nativeOf(program, 1), nativeOf(program, 2)];
+    const results = executables.map((executable) => {
+      if ('unavailable' in executable) return context.skip(executable.unavailable);
+      writeContents(executable, all);
+      executable.run();
+      const read = ['loss', ...statesOf(executable)].map((name) => [name, executable.read(name)] as const);
+      executable.dispose();
+      return read;
+    });
+    expect(results[0]).toEqual(results[1]);
+  });
+
   test('the planned peak is the arena really used', (context) => {
     const executable = nativeOf(program);
     if ('unavailable' in executable) return context.skip(executable.unavailable);
@@ -139,10 +155,41 @@ describe.each(devices)('on %s', (device) => {
   });
 });
 
+test('random programs that share memory in a real arena give the same bits as in tensors of their own', async (context) => {
+  if ('unavailable' in native) return context.skip(native.unavailable);
+  await fc.assert(
+    fc.asyncProperty(exactSteps, async (step) => {
+      const program = trace('random', stepOf(step));
+      const expected = runTwice(await loadTfjs(program, planMemory(program), 'cpu'));
+      expect(runTwice(await load(program, { device: 'cpu-native', threads: 1 }))).toEqual(expected);
+    }),
+    { numRuns: 300 },
+  );
+});
+
 test('`auto` is the native runtime wherever that can be had', async (context) => {
   if ('unavailable' in native) return context.skip(native.unavailable);
   const executable = await load(trace('copy', (scope) => ({ y: scope.input('x', [1], 'float32') })));
   expect(executable.backend).toBe('cpu-native');
   executable.dispose();
   expect(() => executable.run()).toThrow(/program 'copy' is disposed; load it again/);
+});
+
+test('loading and disposing many times takes no more memory than loading once', (context) => {
+  const megabytes = 16;
+  const program = trace('copy', (scope) => {
+    const x = scope.input('x', [megabytes * 2 ** 18], 'float32');
+    return { y: tf.add(x, x) };
+  });
+  const once = () => {
+    const executable = nativeOf(program);
+    if ('unavailable' in executable) return context.skip(executable.unavailable);
+    executable.run();
+    executable.dispose();
+  };
+  once();
+  const before = process.memoryUsage.rss();
+  for (let round = 0; round < 30; round++) once();
+  // Thirty arenas of 32 MiB would be 960 MiB.
+  expect(process.memoryUsage.rss() - before).toBeLessThan(4 * megabytes * 2 ** 20);
 });

@@ -18,95 +18,13 @@ import { gelu } from '../model/kernels/gelu.ts';
 import { linear } from '../model/kernels/linear.ts';
 import { dequantizeAbsmax } from '../model/kernels/nf4_matmul.ts';
 import type { Step } from '../model/scope.ts';
-import { type Tensor, tf, useBackend } from '../model/tf.ts';
+import { tf, useBackend } from '../model/tf.ts';
+import { type Results, randomSteps, runTwice, stepOf } from './support/random_steps.ts';
 
-const ROWS = 2;
-const COLUMNS = 3;
-const STATES = ['s0', 's1', 's2'];
-
-/** One operation of a random step: picks its operands among what was made before. */
-interface Operation {
-  readonly kind: 'add' | 'multiply' | 'subtract' | 'linear' | 'gelu' | 'reshape' | 'clone' | 'constant';
-  readonly a: number;
-  readonly b: number;
-}
-
-interface RandomStep {
-  readonly operations: readonly Operation[];
-  readonly updates: readonly number[];
-  readonly outputs: readonly number[];
-}
-
-const steps: fc.Arbitrary<RandomStep> = fc.record({
-  operations: fc.array(
-    fc.record<Operation>({
-      kind: fc.constantFrom('add', 'multiply', 'subtract', 'linear', 'gelu', 'reshape', 'clone', 'constant'),
-      a: fc.nat(),
-      b: fc.nat(),
-    }),
-    { minLength: 1, maxLength: 14 },
-  ),
-  updates: fc.array(fc.nat(), { minLength: STATES.length, maxLength: STATES.length }),
-  outputs: fc.array(fc.nat(), { minLength: 1, maxLength: 3 }),
-});
-
-/** A step over [2, 3] tensors; everything is left at hand, so that operands live on, die, or are states. */
-function stepOf({ operations, updates, outputs }: RandomStep): Step {
-  return (scope) => {
-    const states = STATES.map((name) => scope.state(name, [ROWS, COLUMNS], 'adapters'));
-    const w = scope.weight('w', [COLUMNS, COLUMNS], 'float32', 'weights');
-    const made: Tensor[] = [scope.input('x', [ROWS, COLUMNS], 'float32'), ...states];
-    const at = (index: number) => made[index % made.length]!;
-    for (const { kind, a, b } of operations) {
-      const x = at(a);
-      switch (kind) {
-        case 'add':
-          made.push(tf.add(x, at(b)));
-          break;
-        case 'multiply':
-          made.push(tf.mul(x, at(b)));
-          break;
-        case 'subtract':
-          made.push(tf.sub(x, at(b)));
-          break;
-        case 'linear':
-          made.push(linear(x, w));
-          break;
-        case 'gelu':
-          made.push(gelu(x));
-          break;
-        case 'reshape':
-          made.push(tf.reshape(gelu(tf.reshape(x, [COLUMNS, ROWS])), [ROWS, COLUMNS]));
-          break;
-        case 'clone':
-          made.push(tf.clone(x));
-          break;
-        case 'constant':
-          made.push(tf.add(x, tf.scalar(b % 3)));
-          break;
-      }
-    }
-    for (const [index, state] of states.entries()) scope.update(state, at(updates[index]!));
-    return Object.fromEntries(outputs.map((output, index) => [`y${index}`, at(output)]));
-  };
-}
-
-/** Runs a program twice from the same beginning. @returns every output and state after each run. */
-async function evaluate(program: Program): Promise<Record<string, number[]>[]> {
+/** Runs a program on TF.js's cpu backend, whose arithmetic is the same in every program. */
+async function evaluate(program: Program): Promise<Results[]> {
   validate(program);
-  const executable = await loadTfjs(program, planMemory(program), 'cpu');
-  const values = (seed: number, size: number) =>
-    Float32Array.from({ length: size }, (_, i) => Math.sin(seed + 3 * i) / 2);
-  executable.write('x', values(1, ROWS * COLUMNS));
-  executable.write('w', values(2, COLUMNS * COLUMNS));
-  for (const [index, name] of STATES.entries()) executable.write(name, values(3 + index, ROWS * COLUMNS));
-  const results = [0, 1].map(() => {
-    executable.run();
-    const names = [...Object.keys(program.outputs), ...STATES];
-    return Object.fromEntries(names.map((name) => [name, [...executable.read(name)]]));
-  });
-  executable.dispose();
-  return results;
+  return runTwice(await loadTfjs(program, planMemory(program), 'cpu'));
 }
 
 beforeAll(() => useBackend('cpu'));
@@ -114,7 +32,7 @@ beforeAll(() => useBackend('cpu'));
 describe('passes keep every output and every state, to the bit, over two runs', () => {
   test.each(passes.map((pass) => [pass.name, pass] as const))('%s alone', async (_, pass: Pass) => {
     await fc.assert(
-      fc.asyncProperty(steps, async (step) => {
+      fc.asyncProperty(randomSteps, async (step) => {
         const program = trace('random', stepOf(step));
         expect(await evaluate(pass(program))).toEqual(await evaluate(program));
       }),
@@ -124,7 +42,7 @@ describe('passes keep every output and every state, to the bit, over two runs', 
 
   test('all of them, and once more changes nothing', async () => {
     await fc.assert(
-      fc.asyncProperty(steps, async (step) => {
+      fc.asyncProperty(randomSteps, async (step) => {
         const program = trace('random', stepOf(step));
         const finished = optimize(program);
         expect(await evaluate(finished)).toEqual(await evaluate(program));

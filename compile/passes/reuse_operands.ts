@@ -1,5 +1,5 @@
 /** Pass: lets a kernel that works in place write over an operand that is not read again. */
-import { rootOf, sameShape, substitute, usesOf } from '../buffers.ts';
+import { replacements, sameShape, substitute, usesOf } from '../buffers.ts';
 import { kernelTraits } from '../kernel_table.ts';
 import type { Program } from '../program.ts';
 
@@ -10,7 +10,7 @@ const COMMUTATIVE: ReadonlySet<string> = new Set(['Add', 'Multiply']);
 export function reuseDyingOperands(program: Program): Program {
   const uses = usesOf(program);
   const replaced = new Map<number, number>();
-  const to = (buffer: number): number => replaced.get(buffer) ?? buffer;
+  const now = replacements(program, replaced);
   /** Root -> the last position at which its memory is read, counting the buffers that it was given to. */
   const lastRead = new Map<number, number>();
   const readUntil = (root: number) => lastRead.get(root) ?? Math.max(-1, ...uses[root]!.reads);
@@ -21,11 +21,11 @@ export function reuseDyingOperands(program: Program): Program {
     const { inPlace } = kernelTraits(call.kernel);
     if (inPlace === undefined || role !== 'temporary' || view !== undefined) return call;
     if (uses[output]!.writes.length !== 1) return call;
-    const inputs = call.inputs.map(to);
+    const inputs = call.inputs.map(now.buffer);
     const dies = (operand: number) => {
       const buffer = program.buffers[inputs[operand]!]!;
-      const root = rootOf(program, inputs[operand]!);
-      const shared = inputs.some((input, index) => index !== operand && rootOf(program, input) === root);
+      const root = now.root(inputs[operand]!);
+      const shared = inputs.some((input, index) => index !== operand && now.root(input) === root);
       const fits = buffer.role === 'temporary' && buffer.storage === 'float32' && sameShape(buffer.shape, shape);
       return fits && !shared && readUntil(root) === position;
     };
@@ -33,7 +33,7 @@ export function reuseDyingOperands(program: Program): Program {
     if (!exchange && !dies(inPlace)) return call;
     const operand = exchange ? 1 : inPlace;
     replaced.set(output, inputs[operand]!);
-    lastRead.set(rootOf(program, inputs[operand]!), readUntil(output));
+    lastRead.set(now.root(inputs[operand]!), readUntil(output));
     return exchange ? { ...call, inputs: call.inputs.toReversed() } : call;
   });
   return substitute({ ...program, calls }, replaced);

@@ -1,5 +1,5 @@
 /** Pass: turns Reshape, Identity and Cast, which move no data, from calls into views of their operand's memory. */
-import { rootOf, substitute, type Uses, usesOf } from '../buffers.ts';
+import { compact, mergeEqualViews, rootOf, type Uses, usesOf } from '../buffers.ts';
 import type { Buffer, Call, Program } from '../program.ts';
 
 const ALIASES: ReadonlySet<string> = new Set(['Reshape', 'Identity', 'Cast']);
@@ -23,7 +23,7 @@ export function aliasViews(program: Program): Program {
     const { role, storage, group } = buffers[root]!;
     buffers[to] = { ...buffers[to]!, role, storage, group, view: root };
   });
-  return mergeEqualViews({ ...program, buffers, calls });
+  return mergeEqualViews(compact({ ...program, buffers, calls }));
 }
 
 /** A view is sound while its source keeps the content that it had at the alias, and the result is written there alone. */
@@ -33,21 +33,4 @@ function mayShare(program: Program, uses: readonly Uses[], source: number, to: n
   if (program.buffers[source]!.role !== 'state') return true;
   const lastRead = Math.max(position, ...uses[to]!.reads);
   return !uses[source]!.writes.some((write) => write > position && write <= lastRead);
-}
-
-/** Views of one memory under one shape are one buffer; a view with its root's shape is the root. */
-function mergeEqualViews(program: Program): Program {
-  const first = new Map<string, number>();
-  program.buffers.forEach((buffer, index) => {
-    if (buffer.view === undefined) first.set(`${index}:${buffer.shape.join()}`, index);
-  });
-  const merged = new Map<number, number>();
-  program.buffers.forEach((buffer, index) => {
-    if (buffer.view === undefined) return;
-    const key = `${buffer.view}:${buffer.shape.join()}`;
-    const equal = first.get(key);
-    if (equal === undefined) first.set(key, index);
-    else merged.set(index, equal);
-  });
-  return substitute(program, merged);
 }
