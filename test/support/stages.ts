@@ -26,6 +26,7 @@ export interface Workshop {
       readonly params?: Readonly<Record<string, Json>>;
       readonly inputs?: Readonly<Record<string, string | Member[]>>;
       readonly signal?: AbortSignal;
+      readonly progress?: (done: number, total: number) => void;
     },
   ): Promise<StageRun>;
   remove(): void;
@@ -63,7 +64,7 @@ export function openWorkshop(): Workshop {
         signal: given.signal ?? new AbortController().signal,
         log: (line) => void log.push(line),
         warn: (message) => void log.push(message),
-        progress: () => {},
+        progress: given.progress ?? (() => {}),
         measure: (name, value) => {
           measurements[name] = value;
         },
