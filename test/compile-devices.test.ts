@@ -9,6 +9,7 @@ import type { Executable, Program } from '../compile/program.ts';
 import { loadTfjs } from '../compile/tfjs_executable.ts';
 import { trace } from '../compile/trace.ts';
 import { decodeStep, logitsStep, loraTrainingStep, pretrainingStep } from '../model/steps.ts';
+import { tf } from '../model/tf.ts';
 import {
   adamw,
   bases,
