@@ -52,8 +52,17 @@ export async function expandPipeline(pipeline: Pipeline, options: ExpandOptions)
         id: instance.id,
         stage: stage.declaration.name,
         axes: instance.axes,
-        ...settings,
-        ...links,
+        action: settings.action,
+        params: settings.params,
+        sources: settings.sources,
+        env: settings.env,
+        inputs: links.inputs,
+        outputs: settings.outputs,
+        needs: links.needs,
+        timeoutSeconds: settings.timeoutSeconds,
+        retry: settings.retry,
+        resources: settings.resources,
+        location: settings.location,
       });
     }
   }
