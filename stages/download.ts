@@ -21,7 +21,8 @@ export default defineStage({
       type: 'array',
       items: { type: 'string' },
       default: [],
-      description: 'Files of an hf:// repository; by default those of a checkpoint.',
+      description:
+        'Files to take from an hf:// repository (by default those of a checkpoint) or a local folder (by default all).',
     },
     sha256: {
       type: 'string',
@@ -52,7 +53,7 @@ export default defineStage({
     const remote = { retained, scratch, options };
     switch (source.kind) {
       case 'local':
-        await copyLocal(source.path, outputs.file, params.sha256);
+        await copyLocal(source.path, source.files, outputs.file, params.sha256);
         return;
       case 'file':
         measure('fetched bytes', await fetchFile(source.url, outputs.file, params.sha256, remote));
@@ -71,16 +72,25 @@ export default defineStage({
   },
 });
 
-async function copyLocal(path: string, to: string, sha256: string): Promise<void> {
+async function copyLocal(path: string, files: readonly string[], to: string, sha256: string): Promise<void> {
   if (!existsSync(path)) throw new StageError(`there is no file or folder ${path}`);
   if (statSync(path).isDirectory()) {
     if (sha256 !== '') throw new StageError(`sha256 is that of one file, and ${path} is a folder`);
-    cpSync(path, to, { recursive: true, dereference: true, mode: constants.COPYFILE_FICLONE });
+    copyFolder(path, files, to);
     return;
   }
+  if (files.length > 0) throw new StageError(`files are named, but ${path} is itself a file`);
   copyFileSync(path, to, constants.COPYFILE_FICLONE);
   const found = await digest(to);
   if (sha256 !== '' && found !== sha256) throw new StageError(`${path} has sha256 ${found}, not ${sha256}`);
+}
+
+function copyFolder(folder: string, files: readonly string[], to: string): void {
+  const missing = files.find((file) => !existsSync(join(folder, file)));
+  if (missing !== undefined) throw new StageError(`there is no ${missing} in ${folder}`);
+  const options = { recursive: true, dereference: true, mode: constants.COPYFILE_FICLONE };
+  if (files.length === 0) cpSync(folder, to, options);
+  for (const file of files) cpSync(join(folder, file), join(to, file), options);
 }
 
 interface Remote {

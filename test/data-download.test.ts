@@ -311,6 +311,11 @@ describe('download of a local path', () => {
       writeFileSync(join(folder, 'sub', 'x'), content);
       const whole = await fetchIt({ from: folder });
       expect(readFileSync(join(whole.outputs.file!, 'sub', 'x')).equals(content)).toBe(true);
+      writeFileSync(join(folder, 'y'), 'y');
+      const some = await fetchIt({ from: folder, files: ['sub/x'] });
+      expect(readdirSync(some.outputs.file!, { recursive: true }).sort()).toEqual(['sub', 'sub/x']);
+      await expect(fetchIt({ from: folder, files: ['sub/none'] })).rejects.toThrow(/there is no sub\/none in/);
+      await expect(fetchIt({ from: join(folder, 'y'), files: ['x'] })).rejects.toThrow(/is itself a file/);
       const one = await fetchIt({ from: join(folder, 'sub', 'x'), sha256 });
       expect(readFileSync(one.outputs.file!).equals(content)).toBe(true);
       await expect(fetchIt({ from: join(folder, 'sub', 'x'), sha256: 'b'.repeat(64) })).rejects.toThrow(
@@ -343,10 +348,10 @@ describe('addresses', () => {
   test.each([
     ['ftp://x/y', [], /ftp:\/\/ is not supported; use https/],
     ['https://', [], /is not a valid address/],
-    ['https://x/y', ['z'], /files can be named for hf:\/\/ only/],
+    ['https://x/y', ['z'], /files cannot be named for 'https:\/\/x\/y', which is one file/],
     ['hf://', [], /is not of the form hf:\/\/\[datasets\/\]owner\/name/],
     ['hf://datasets/a/b', [], /name its files/],
-    ['hf://a/b', ['../x'], /'\.\.\/x' is not a path inside a repository/],
+    ['hf://a/b', ['../x'], /'\.\.\/x' is not a path inside a repository or folder/],
     ['hf://a/b/c.json', ['d'], /names one file already/],
   ])('%s %j is refused', (from, files, message) => {
     expect(() => parseSource(from, files, endpoint)).toThrow(message);

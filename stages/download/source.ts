@@ -9,7 +9,8 @@ export interface RemoteFile {
 }
 
 export type Source =
-  | { readonly kind: 'local'; readonly path: string }
+  /** A file or folder of this machine; of a folder the named files, or all when none are named. */
+  | { readonly kind: 'local'; readonly path: string; readonly files: readonly string[] }
   /** One file becomes the output itself. */
   | { readonly kind: 'file'; readonly url: string }
   /** Several become a folder. */
@@ -20,14 +21,16 @@ const checkpointFiles = ['config.json', 'model.safetensors', 'tokenizer.json'];
 
 /**
  * Reads the parameter `from`.
- * @param files names of the files wanted from a Hugging Face repository; empty for the usual ones.
+ * @param files paths of the files wanted from a Hugging Face repository or a local folder; empty for the usual ones, or all.
  * @param endpoint of Hugging Face's hub, without a slash at its end.
  * @throws StageError for an address that cannot be read, and for a data set's repository without file names.
  */
 export function parseSource(from: string, files: readonly string[], endpoint: string): Source {
+  const outside = files.find((file) => file.split('/').some((part) => part === '' || part === '.' || part === '..'));
+  if (outside !== undefined) throw new StageError(`files: '${outside}' is not a path inside a repository or folder`);
   if (from.startsWith('hf://')) return huggingFace(from, files, endpoint);
-  if (files.length > 0) throw new StageError(`files can be named for hf:// only; '${from}' is one thing`);
   if (/^https?:/i.test(from)) {
+    if (files.length > 0) throw new StageError(`files cannot be named for '${from}', which is one file`);
     const url = URL.canParse(from) ? new URL(from) : null;
     if (url === null) throw new StageError(`'${from}' is not a valid address`);
     return { kind: 'file', url: url.href };
@@ -35,7 +38,7 @@ export function parseSource(from: string, files: readonly string[], endpoint: st
   const scheme = /^([a-z][a-z0-9+.-]+):\/\//i.exec(from)?.[1];
   if (scheme !== undefined)
     throw new StageError(`'${from}': ${scheme}:// is not supported; use https://, http://, hf:// or a local path`);
-  return { kind: 'local', path: from };
+  return { kind: 'local', path: from, files };
 }
 
 /** hf://[datasets/]owner/name[@revision][/path]; a name without an owner is one of the hub's first models, such as gpt2. */
@@ -53,7 +56,5 @@ function huggingFace(from: string, files: readonly string[], endpoint: string): 
   }
   if (files.length === 0 && datasets !== '')
     throw new StageError(`'${from}' is a data set's repository: name its files, or put one's path at the end`);
-  const outside = files.find((file) => file.split('/').some((part) => part === '' || part === '.' || part === '..'));
-  if (outside !== undefined) throw new StageError(`files: '${outside}' is not a path inside a repository`);
   return { kind: 'folder', files: (files.length === 0 ? checkpointFiles : files).map(remote) };
 }
