@@ -71,6 +71,7 @@ export function readIncreases(inputs: SensitivityInputs, axes: FamilyAxes): Incr
     const whose = axesText(member.axes);
     const metrics = readMetrics(member.path, whose);
     requireLength(metrics.lossPerExample.length, examples, whose, 'lossPerExample');
+    requireSameExamples(metrics, reference, whose);
     const count = counts.get(key);
     if (count === undefined && counts.size > 0) {
       throw new StageError(`"counts" has no member for (${whose}), which "families" has.`);
@@ -145,6 +146,17 @@ function requireLength(found: number, expected: number, whose: string, field: st
   if (found !== expected) {
     throw new StageError(
       `${whose}: "${field}" has ${found} values and the unquantized model's "lossPerExample" has ${expected}; examples are paired, so evaluate both on the same ones.`,
+    );
+  }
+}
+
+/** Equal counts of tokens do not prove that the examples are the same, but other counts prove that they are not. */
+function requireSameExamples({ tokensPerExample }: Metrics, reference: Metrics, whose: string): void {
+  if (tokensPerExample === null || reference.tokensPerExample === null) return;
+  const other = tokensPerExample.findIndex((tokens, i) => tokens !== reference.tokensPerExample![i]);
+  if (other >= 0) {
+    throw new StageError(
+      `${whose}: example ${other} has ${tokensPerExample[other]} response tokens, and ${reference.tokensPerExample[other]} in the unquantized model's evaluation; examples are paired, so evaluate both on the same ones.`,
     );
   }
 }

@@ -15,7 +15,7 @@ const number = (name: string, label: string, decimals: number): Column => ({ nam
 export function toCsv(table: Table): string {
   const names = table.columns.map((column) => column.name);
   const objects = table.rows.map((row) => Object.fromEntries(names.map((name, i) => [name, row[i] ?? 'n/a'])));
-  return `${from(objects, names).toCSV()}\n`;
+  return from(objects, names).toCSV();
 }
 
 /** The table without the columns that hold nothing: what no task measured is not shown as a column of `n/a`. */

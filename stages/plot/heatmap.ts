@@ -125,9 +125,10 @@ function panel(
 
 /** White at zero, orange above it and blue below it: a change of one size is as far from white on either side. */
 function colourScale(values: readonly number[]): { scale: object; isDark(value: number): boolean } {
-  const high = Math.max(0, ...values);
   const low = Math.min(0, ...values);
-  const most = Math.max(high, -low) || 1;
+  // Where nothing changes, the scale still needs an extent.
+  const high = Math.max(0, ...values) || (low < 0 ? 0 : 1);
+  const most = Math.max(high, -low);
   const steps = Array.from({ length: 8 }, (_, i) => (i + 1) / 8);
   const towards = (end: number, palette: readonly string[]) => {
     const colourAt = interpolateColors(palette, 'lab');

@@ -20,7 +20,9 @@ export function markdownRows({ columns, rows }: Table): string {
 /** Text that Markdown, and HTML within it, shows as it is. */
 export function escapeMarkdown(value: string): string {
   return value
-    .replace(/[\\`*_[\]<>|#]/g, (character) => `\\${character}`)
-    .replace(/&/g, '&amp;')
+    .replace(/[\\`*_[\]|#]/g, (character) => `\\${character}`)
+    .replaceAll('&', '&amp;')
+    .replaceAll('<', '&lt;')
+    .replaceAll('>', '&gt;')
     .replace(/\s*\n\s*/g, ' ');
 }
