@@ -2,15 +2,15 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { defineStage, StageError } from '../engine/stage.ts';
-import { readJson, writeJson } from '../model/json.ts';
-import type { Results } from './compare/results.ts';
+import { defineStage } from '../engine/stage.ts';
+import { writeJson } from '../model/json.ts';
 import { performanceDrop } from './plot/drop.ts';
 import type { FigureEntry } from './plot/figure.ts';
 import { sensitivityHeatmap } from './plot/heatmap.ts';
 import { lossCurves } from './plot/loss_curves.ts';
 import { peakMemory } from './plot/memory.ts';
 import { openRenderer } from './plot/render.ts';
+import { readResults } from './shared/results.ts';
 
 export default defineStage({
   description: 'Draws the figures of a comparison as SVG and PNG.',
@@ -23,12 +23,7 @@ export default defineStage({
     },
   },
   async run({ inputs, outputs, log, progress }) {
-    const results = readJson(inputs.results) as Results;
-    if (results.format !== 1) {
-      throw new StageError(
-        `${inputs.results} is not what compare writes: "format" is ${JSON.stringify(results.format)}, not 1.`,
-      );
-    }
+    const results = readResults(inputs.results);
     const figures = [sensitivityHeatmap, performanceDrop, lossCurves, peakMemory]
       .map((figureOf) => figureOf(results))
       .filter((figure) => figure !== null);

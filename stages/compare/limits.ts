@@ -21,7 +21,7 @@ function gridLimits(
   const counts = configurations.map((one) => one.pairs.length);
   const fewest = Math.min(...counts);
   const unresolved = configurations.filter(
-    ({ drop }) => drop.interval === null || drop.interval.low <= 0 !== drop.interval.high < 0,
+    ({ drop: { interval } }) => interval === null || (interval.low <= 0 && interval.high >= 0),
   );
   const sentences = [
     fewest === 1

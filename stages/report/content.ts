@@ -5,6 +5,7 @@ import { type Json, StageError } from '../../engine/stage.ts';
 import { readJson } from '../../model/json.ts';
 import type { Results } from '../compare/results.ts';
 import type { FigureEntry } from '../plot/figure.ts';
+import { readResults } from '../shared/results.ts';
 
 export interface ReportFigure extends FigureEntry {
   readonly svg: string;
@@ -25,12 +26,12 @@ export interface Report extends Subject {
   readonly figures: readonly ReportFigure[];
 }
 
-/** @throws StageError when the figures folder names a file that it does not hold. */
+/** @throws StageError when the results are not what compare writes, or the figures folder names a file that it does not hold. */
 export function readReport(results: string, figures: string, subject: Subject): Report {
   const entries = readJson(join(figures, 'figures.json')) as FigureEntry[];
   return {
     ...subject,
-    results: readJson(results) as Results,
+    results: readResults(results),
     figures: entries.map((entry) => ({ ...entry, svg: readSvg(figures, entry.name) })),
   };
 }
