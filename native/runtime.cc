@@ -14,6 +14,8 @@ namespace pipe {
 
 namespace {
 
+static_assert(gemm_packing_floats % 16 == 0);  // each thread's part begins on a cache line
+
 constexpr size_t alignment = 64;
 constexpr size_t floats_per_line = alignment / sizeof(float);
 
@@ -36,8 +38,6 @@ Program checked(Program program) {
 }
 
 }  // namespace
-
-float* Context::packing_of(int thread) const { return packing + gemm_packing_floats * static_cast<size_t>(thread); }
 
 AlignedMemory::AlignedMemory(size_t bytes) {
   const size_t rounded = round_up(std::max<size_t>(bytes, 1), alignment);
@@ -84,6 +84,7 @@ void Executor::resolve_calls() {
   context_.local = context_.shared + shared;
   context_.local_stride = local;
   context_.packing = context_.local + local * threads;
+  context_.packing_stride = gemm_packing_floats;
 }
 
 void Executor::run() {

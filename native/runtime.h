@@ -16,9 +16,10 @@ struct Context {
   float* local = nullptr;   // Step::local floats for each thread
   size_t local_stride = 0;
   float* packing = nullptr;  // where GEMM packs its operands, for each thread
+  size_t packing_stride = 0;
 
   float* local_of(int thread) const { return local + local_stride * static_cast<size_t>(thread); }
-  float* packing_of(int thread) const;
+  float* packing_of(int thread) const { return packing + packing_stride * static_cast<size_t>(thread); }
 };
 
 // One call, resolved: what to run, and how much workspace it needs, in floats.

@@ -32,8 +32,8 @@ Average average_operands(Operands& o, const char* what) {
 
 Step adamw_mean(Operands& o) {
   const Average a = average_operands(o, "m");
-  const float beta1 = static_cast<float>(o.number("beta1"));
-  const float max_norm = static_cast<float>(o.number("maxNorm"));
+  const double beta1 = o.number("beta1");
+  const double max_norm = o.number("maxNorm");
   return {[=](Context& c) {
             pipe::adamw_mean(c, a.out.f32(), a.average.f32(), a.gradient.f32(), a.norm.f32(), beta1, max_norm,
                              a.out.size());
@@ -43,8 +43,8 @@ Step adamw_mean(Operands& o) {
 
 Step adamw_variance(Operands& o) {
   const Average a = average_operands(o, "v");
-  const float beta2 = static_cast<float>(o.number("beta2"));
-  const float max_norm = static_cast<float>(o.number("maxNorm"));
+  const double beta2 = o.number("beta2");
+  const double max_norm = o.number("maxNorm");
   return {[=](Context& c) {
             pipe::adamw_variance(c, a.out.f32(), a.average.f32(), a.gradient.f32(), a.norm.f32(), beta2, max_norm,
                                  a.out.size());

@@ -147,11 +147,11 @@ void dropout(Context&, float* y, const float* x, const int32_t* step, const Drop
 inline constexpr int64_t global_norm_chunk = 4096;
 void global_norm(Context&, float* norm, const std::vector<Tensor>& gradients);
 // out[n] = beta1 m + (1 - beta1) c g, where c = min(1, max_norm / (norm + 1e-6)), or 1 if max_norm is 0. out may be m.
-void adamw_mean(Context&, float* out, const float* m, const float* g, const float* norm, float beta1, float max_norm,
-                int64_t n);
+void adamw_mean(Context&, float* out, const float* m, const float* g, const float* norm, double beta1,
+                double max_norm, int64_t n);
 // out[n] = beta2 v + (1 - beta2) (c g)^2. out may be v.
-void adamw_variance(Context&, float* out, const float* v, const float* g, const float* norm, float beta2,
-                    float max_norm, int64_t n);
+void adamw_variance(Context&, float* out, const float* v, const float* g, const float* norm, double beta2,
+                    double max_norm, int64_t n);
 struct AdamW {
   double beta1, beta2, epsilon, weight_decay;
 };

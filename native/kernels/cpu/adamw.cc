@@ -11,26 +11,29 @@ namespace pipe {
 namespace {
 
 // What the gradient is multiplied by, so that its global norm is at most max_norm; 0 means no limit.
-float clip(float norm, float max_norm) { return max_norm == 0 ? 1.0f : std::min(1.0f, max_norm / (norm + 1e-6f)); }
+double clip(double norm, double max_norm) { return max_norm == 0 ? 1.0 : std::min(1.0, max_norm / (norm + 1e-6)); }
 
 }  // namespace
 
-void adamw_mean(Context& context, float* out, const float* m, const float* g, const float* norm, float beta1,
-                float max_norm, int64_t n) {
-  const float share = (1 - beta1) * clip(*norm, max_norm);
+void adamw_mean(Context& context, float* out, const float* m, const float* g, const float* norm, double beta1,
+                double max_norm, int64_t n) {
+  // 1 - beta in float64: in float32 the difference from 1 keeps few of beta's digits.
+  const float kept = static_cast<float>(beta1);
+  const float share = static_cast<float>((1 - beta1) * clip(*norm, max_norm));
   for_elements(context, n, [&](int64_t begin, int64_t end) {
-    map(begin, end, out, [=](Floats mean, Floats gradient) { return beta1 * mean + share * gradient; }, m, g);
+    map(begin, end, out, [=](Floats mean, Floats gradient) { return kept * mean + share * gradient; }, m, g);
   });
 }
 
-void adamw_variance(Context& context, float* out, const float* v, const float* g, const float* norm, float beta2,
-                    float max_norm, int64_t n) {
-  const float c = clip(*norm, max_norm);
-  const float share = 1 - beta2;
+void adamw_variance(Context& context, float* out, const float* v, const float* g, const float* norm, double beta2,
+                    double max_norm, int64_t n) {
+  const float kept = static_cast<float>(beta2);
+  const float c = static_cast<float>(clip(*norm, max_norm));
+  const float share = static_cast<float>(1 - beta2);
   for_elements(context, n, [&](int64_t begin, int64_t end) {
     const auto update = [=](Floats variance, Floats gradient) {
       const Floats clipped = c * gradient;
-      return beta2 * variance + share * (clipped * clipped);
+      return kept * variance + share * (clipped * clipped);
     };
     map(begin, end, out, update, v, g);
   });

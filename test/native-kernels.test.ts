@@ -1,0 +1,53 @@
+/** Every native kernel against an oracle in float64, in poisoned memory, and to the bit for any number of threads. */
+import { describe, expect, test } from 'vitest';
+import { addon, errorOf, type KernelCase, load, run } from './native/case.ts';
+import { coreCases } from './native/core_cases.ts';
+import { layerCases } from './native/layer_cases.ts';
+import { linearCases } from './native/linear_cases.ts';
+import { lossCases } from './native/loss_cases.ts';
+import { nf4Cases } from './native/nf4_cases.ts';
+import { optimizerCases } from './native/optimizer_cases.ts';
+
+const cases: readonly KernelCase[] = [
+  ...linearCases(),
+  ...nf4Cases(),
+  ...layerCases(),
+  ...lossCases(),
+  ...optimizerCases(),
+  ...coreCases(),
+];
+
+test('every kernel has a case', () => {
+  expect(new Set(cases.map(({ kernel }) => kernel))).toEqual(new Set(addon().kernels()));
+});
+
+describe.each([...new Set(cases.map(({ kernel }) => kernel))])('%s', (kernel) => {
+  const ofKernel = cases.filter((each) => each.kernel === kernel);
+
+  test.each(ofKernel.map((each) => [each.label, each] as const))('agrees with the oracle: %s', (_, each) => {
+    expect(errorOf(run(each), each.expected)).toBeLessThanOrEqual(each.tolerance);
+  });
+
+  test('gives the same bits on 1, 2 and 3 threads', () => {
+    for (const each of ofKernel) {
+      const alone = bits(run(each, 1));
+      const differing = [2, 3].filter((threads) => !bits(run(each, threads)).equals(alone));
+      expect(differing, each.label).toEqual([]);
+    }
+  });
+
+  test('gives the same bits when run again', () => {
+    for (const each of ofKernel.filter(({ inPlace }) => inPlace === undefined)) {
+      const { executable, output } = load(each, 2);
+      executable.run();
+      const first = bits(executable.read(output) as Float32Array);
+      executable.run();
+      expect(bits(executable.read(output) as Float32Array).equals(first), each.label).toBe(true);
+      executable.dispose();
+    }
+  });
+});
+
+function bits(values: Float32Array): Buffer {
+  return Buffer.from(values.buffer, values.byteOffset, values.byteLength);
+}

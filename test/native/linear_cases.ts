@@ -1,0 +1,185 @@
+/** Linear maps: products in float64, written out. */
+import { type Attributes, float32, floats, halves, type KernelCase, type Operand, size } from './case.ts';
+
+/** A matrix in float64, read by row and column. */
+type Matrix = { rows: number; columns: number; at(i: number, j: number): number };
+
+function matrix(operand: Operand): Matrix {
+  const columns = operand.shape.at(-1)!;
+  const data = Float64Array.from(operand.data);
+  return { rows: data.length / columns, columns, at: (i, j) => data[i * columns + j]! };
+}
+
+function transposed(m: Matrix): Matrix {
+  return { rows: m.columns, columns: m.rows, at: (i, j) => m.at(j, i) };
+}
+
+function product(a: Matrix, b: Matrix): Matrix {
+  const data = new Float64Array(a.rows * b.columns);
+  const row = new Float64Array(b.columns);
+  for (let i = 0; i < a.rows; i++) {
+    row.fill(0);
+    for (let k = 0; k < a.columns; k++) {
+      const x = a.at(i, k);
+      for (let j = 0; j < b.columns; j++) row[j]! += x * b.at(k, j);
+    }
+    data.set(row, i * b.columns);
+  }
+  return { rows: a.rows, columns: b.columns, at: (i, j) => data[i * b.columns + j]! };
+}
+
+function columnsOf(m: Matrix, offset: number, width: number): Matrix {
+  return { rows: m.rows, columns: width, at: (i, j) => m.at(i, offset + j) };
+}
+
+/** The elements, row by row, with f applied. */
+function list(m: Matrix, f: (x: number, row: number, column: number) => number = (x) => x): Float64Array {
+  return Float64Array.from({ length: m.rows * m.columns }, (_, e) => {
+    const [i, j] = [Math.floor(e / m.columns), e % m.columns];
+    return f(m.at(i, j), i, j);
+  });
+}
+
+const tolerance = 2e-6;
+
+function linear(label: string, x: Operand, w: Operand, bias?: Operand): KernelCase {
+  const y = product(matrix(x), transposed(matrix(w)));
+  return {
+    kernel: 'Linear',
+    label,
+    operands: bias === undefined ? [x, w] : [x, w, bias],
+    attributes: {},
+    output: [...x.shape.slice(0, -1), y.columns],
+    expected: list(y, (value, _, j) => value + (bias?.data[j] ?? 0)),
+    tolerance,
+  };
+}
+
+function backward(label: string, N: number, M: number, K: number, w: Operand): KernelCase[] {
+  const dy = floats([N, M]);
+  const x = floats([N, K]);
+  const common = { label, attributes: {}, tolerance };
+  return [
+    {
+      ...common,
+      kernel: 'LinearBackwardInput',
+      operands: [dy, w],
+      output: [N, K],
+      expected: list(product(matrix(dy), matrix(w))),
+    },
+    {
+      ...common,
+      kernel: 'LinearBackwardWeight',
+      operands: [dy, x],
+      output: [M, K],
+      expected: list(product(transposed(matrix(dy)), matrix(x))),
+    },
+    {
+      ...common,
+      kernel: 'ColumnSum',
+      operands: [dy],
+      output: [M],
+      expected: list(product({ rows: 1, columns: N, at: () => 1 }, matrix(dy))),
+    },
+  ];
+}
+
+function lora(label: string, shape: { N: number; M: number; K: number; rank: number; width: number; offset: number }) {
+  const { N, M, K, rank, width, offset } = shape;
+  const scale = 1.5;
+  const [y, x, a, b, dy] = [floats([N, M]), floats([N, K]), floats([rank, K]), floats([width, rank]), floats([N, M])];
+  const hidden = product(matrix(x), transposed(matrix(a)));
+  const update = product(hidden, transposed(matrix(b)));
+  const dUpdate = columnsOf(matrix(dy), offset, width);
+  const forward: KernelCase = {
+    kernel: 'LoraMatMul',
+    label,
+    operands: [y, x, a, b],
+    attributes: { scale, offset },
+    output: [N, M],
+    expected: list(matrix(y), (value, i, j) =>
+      j < offset || j >= offset + width ? value : value + scale * update.at(i, j - offset),
+    ),
+    tolerance,
+  };
+  const cases: KernelCase[] = [
+    forward,
+    { ...forward, label: `${label}, in place`, inPlace: 0 },
+    {
+      kernel: 'LoraBackwardHidden',
+      label,
+      operands: [dy, b],
+      attributes: { scale, offset },
+      output: [N, rank],
+      expected: list(product(dUpdate, matrix(b)), (value) => scale * value),
+      tolerance,
+    },
+    {
+      kernel: 'LoraBackwardB',
+      label,
+      operands: [dy, x, a],
+      attributes: { scale, offset, width },
+      output: [width, rank],
+      expected: list(product(transposed(dUpdate), hidden), (value) => scale * value),
+      tolerance,
+    },
+  ];
+  return cases;
+}
+
+function batched(
+  label: string,
+  batch: number | null,
+  m: number,
+  n: number,
+  k: number,
+  attributes: Attributes,
+): KernelCase {
+  const prefix = batch === null ? [] : [batch];
+  const a = floats([...prefix, ...(attributes.transposeA ? [k, m] : [m, k])]);
+  const b = floats([...prefix, ...(attributes.transposeB ? [n, k] : [k, n])]);
+  const part = (operand: Operand, i: number): Operand => {
+    const shape = operand.shape.slice(-2);
+    return float32(shape, operand.data.slice(i * size(shape), (i + 1) * size(shape)));
+  };
+  const expected = Array.from({ length: batch ?? 1 }, (_, i) => {
+    const left = matrix(part(a, i));
+    const right = matrix(part(b, i));
+    const result = product(
+      attributes.transposeA ? transposed(left) : left,
+      attributes.transposeB ? transposed(right) : right,
+    );
+    return [...list(result)];
+  }).flat();
+  return { kernel: 'BatchMatMul', label, operands: [a, b], attributes, output: [...prefix, m, n], expected, tolerance };
+}
+
+/** Sizes with tails in every dimension, above and below the sizes at which work is blocked and cut for threads. */
+export function linearCases(): KernelCase[] {
+  const transpositions = [false, true].flatMap((transposeA) =>
+    [false, true].map((transposeB) => ({ transposeA, transposeB })),
+  );
+  return [
+    linear('one element', floats([1, 1]), floats([1, 1]), floats([1])),
+    linear('no bias', floats([37, 65]), floats([29, 65])),
+    linear('batch and time', floats([3, 11, 64]), floats([96, 64]), floats([96])),
+    linear('bf16', floats([131, 77]), halves([45, 77]), halves([45])),
+    linear('more than one block each way', floats([130, 270]), floats([530, 270]), floats([530])),
+    linear('bf16, more than one block each way', floats([20, 530]), halves([1100, 530]), halves([1100])),
+    linear('tall', floats([3000, 31]), floats([37, 31]), floats([37])),
+    ...[1, 2, 3, 4, 5, 6, 7, 8, 9].map((rows) =>
+      linear(`${rows} rows`, floats([rows, 531]), halves([1037, 531]), floats([1037])),
+    ),
+    ...backward('small', 7, 5, 3, floats([5, 3])),
+    ...backward('tails', 133, 97, 301, floats([97, 301])),
+    ...backward('bf16', 270, 65, 110, halves([65, 110])),
+    ...lora('inner columns', { N: 70, M: 90, K: 33, rank: 5, width: 30, offset: 31 }),
+    ...lora('all columns', { N: 1520, M: 130, K: 130, rank: 8, width: 130, offset: 0 }),
+    ...lora('few rows', { N: 2, M: 6, K: 40, rank: 2, width: 2, offset: 4 }),
+    ...transpositions.flatMap((transposition) => [
+      batched(`matrices ${JSON.stringify(transposition)}`, null, 127, 70, 261, transposition),
+      batched(`few rows ${JSON.stringify(transposition)}`, null, 5, 35, 300, transposition),
+      batched(`batch ${JSON.stringify(transposition)}`, 5, 13, 21, 34, transposition),
+    ]),
+  ];
+}

@@ -1,0 +1,117 @@
+/** NF4 and doubly quantized scales: codes to numbers as DESIGN.md defines them, and products with them in float64. */
+import { bytes, float32, floats, halves, type KernelCase, naturals, type Operand, random, toBf16 } from './case.ts';
+
+/** Quantiles of the normal distribution (Dettmers et al. 2023, appendix E). */
+export const codebook = [
+  -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
+  -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
+  0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
+];
+
+interface Stored {
+  readonly operands: readonly Operand[];
+  /** The elements it stands for. */
+  readonly values: readonly number[];
+}
+
+/** n elements with random codes and scales. */
+function stored(n: number, block: number): Stored {
+  const codes = naturals(n, 16);
+  const next = random(n);
+  const absmax = float32(
+    [n / block],
+    Array.from({ length: n / block }, () => 0.01 + Math.abs(next())),
+  );
+  const packed = Array.from({ length: n / 2 }, (_, i) => codes[2 * i]! * 16 + codes[2 * i + 1]!);
+  return {
+    operands: [bytes([n / 2], packed), absmax, float32([16], codebook)],
+    values: codes.map((code, e) => toBf16(Math.fround(codebook[code]! * absmax.data[Math.floor(e / block)]!))),
+  };
+}
+
+function products(label: string, N: number, M: number, K: number, block: number, bias?: Operand): KernelCase[] {
+  const w = stored(M * K, block);
+  const [x, dy] = [floats([N, K]), floats([N, M])];
+  const y = new Float64Array(N * M);
+  const dx = new Float64Array(N * K);
+  for (let n = 0; n < N; n++) {
+    for (let m = 0; m < M; m++) {
+      let sum = bias?.data[m] ?? 0;
+      for (let k = 0; k < K; k++) {
+        sum += x.data[n * K + k]! * w.values[m * K + k]!;
+        dx[n * K + k]! += dy.data[n * M + m]! * w.values[m * K + k]!;
+      }
+      y[n * M + m] = sum;
+    }
+  }
+  const tolerance = 2e-6;
+  return [
+    {
+      kernel: 'Nf4MatMul',
+      label,
+      operands: [x, ...w.operands, ...(bias === undefined ? [] : [bias])],
+      attributes: { outFeatures: M, block },
+      output: [N, M],
+      expected: y,
+      tolerance,
+    },
+    {
+      kernel: 'Nf4MatMulBackwardInput',
+      label,
+      operands: [dy, ...w.operands],
+      attributes: { inFeatures: K, block },
+      output: [N, K],
+      expected: dx,
+      tolerance,
+    },
+  ];
+}
+
+function dequantize(shape: readonly [number, number], block: number): KernelCase {
+  const w = stored(shape[0] * shape[1], block);
+  return {
+    kernel: 'Nf4Dequantize',
+    label: `${shape}, blocks of ${block}`,
+    operands: w.operands,
+    attributes: { shape, block },
+    output: shape,
+    expected: w.values,
+    tolerance: 0,
+  };
+}
+
+/** Each step is rounded to float32, as two operations are. */
+function absmax(n: number): KernelCase {
+  const codes = naturals(n, 256);
+  const nested = floats([Math.ceil(n / 256)], 0.1);
+  const dynamic = floats([256]);
+  const offset = 0.0437;
+  const expected = codes.map((code, i) => {
+    const product = Math.fround(dynamic.data[code]! * nested.data[Math.floor(i / 256)]!);
+    return Math.fround(product + Math.fround(offset));
+  });
+  return {
+    kernel: 'DequantizeAbsmax',
+    label: `${n} scales`,
+    operands: [bytes([n], codes), nested, dynamic, float32([1], [offset])],
+    attributes: { nestedBlock: 256 },
+    output: [n],
+    expected,
+    tolerance: 0,
+  };
+}
+
+export function nf4Cases(): KernelCase[] {
+  return [
+    ...products('blocks of 64', 37, 96, 128, 64, floats([96])),
+    ...products('more than one block of the product each way', 140, 640, 320, 64, halves([640])),
+    ...products('blocks across rows, odd rows', 21, 64, 33, 64),
+    ...products('one row', 1, 530, 192, 64, floats([530])),
+    ...products('small blocks', 9, 10, 14, 4),
+    dequantize([300, 256], 64),
+    dequantize([6, 7], 6),
+    dequantize([3, 10], 2),
+    absmax(700),
+    absmax(40_000),
+  ];
+}
