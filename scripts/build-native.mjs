@@ -117,7 +117,6 @@ export async function buildNative() {
   const path = pathOf(made);
   if (existsSync(path)) return { path };
   mkdirSync(join(builds, 'objects'), { recursive: true });
-  mkdirSync(dirname(path), { recursive: true });
   const headers = digest(...made.files.filter((file) => file.path.endsWith('.h')).map((file) => file.text));
   const pending = made.files.filter((file) => file.path.endsWith('.cc'));
   const objects = [];
@@ -128,6 +127,7 @@ export async function buildNative() {
   };
   try {
     await Promise.all(Array.from({ length: availableParallelism() }, worker));
+    mkdirSync(dirname(path), { recursive: true });
     await compile(path, [...objects.sort(), ...linkFlags]);
   } catch (error) {
     return { unavailable: `the native addon does not build with ${compiler()}:\n${error.stderr || error.message}` };
