@@ -15,7 +15,7 @@ export function sensitivityHeatmap({ sensitivity, comparison }: Results): Figure
   const order = familyOrder(sensitivity);
   const confidence = formatNumber(100 * comparison.confidence, 0);
   const title = 'Which weight matrices tolerate quantization?';
-  const subtitle = `Increase of held-out loss in percent, with one family quantized, without training. In brackets: the ${confidence} % interval includes zero. The two colour scales differ.`;
+  const subtitle = `Increase of held-out loss in percent, with one family quantized, without training. In brackets: the ${confidence} % interval includes zero.${single.length > 0 && all.length > 0 ? ' The two colour scales differ.' : ''}`;
   const cellSize = { width: layers.length > 12 ? 47 : 58, height: 34 };
   const panels = [
     ...(single.length === 0 ? [] : [panel(single, layers, 'Layer', 'One layer quantized', order, cellSize, true)]),
