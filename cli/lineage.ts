@@ -1,0 +1,71 @@
+/** `pipe lineage`: the chain of tasks and sources behind a published file, a task or a digest. */
+import { type LineageGraph, type LineageNode, lineage as lineageOf } from '../engine/lineage.ts';
+import { dotText } from './dag.ts';
+import { withWorkspace } from './request.ts';
+import { count, duration, paint, print, printJson } from './text.ts';
+
+export type LineageFormat = 'text' | 'json' | 'dot';
+
+export interface LineageOptions {
+  readonly format: LineageFormat;
+}
+
+/** @throws UsageError when the target names nothing that is recorded. */
+export function lineage(target: string, { format }: LineageOptions): Promise<number> {
+  return withWorkspace(async (workspace) => {
+    const graph = lineageOf(workspace, target, process.cwd());
+    if (format === 'json') printJson(graph);
+    else print(format === 'dot' ? asDot(graph) : asText(graph));
+    return 0;
+  });
+}
+
+/** The graph as a tree from the target to its sources; what was told once is only named again. */
+function asText({ target, root, nodes, edges }: LineageGraph): string {
+  const byId = new Map(nodes.map((node) => [node.id, node]));
+  const told = new Set<string>();
+  const lines = [paint('bold', target)];
+  const tell = (id: string, via: string | null, indent: string): void => {
+    const node = byId.get(id)!;
+    const from = via === null ? '' : `${via}: `;
+    if (told.has(id)) {
+      lines.push(`${indent}${from}${nodeName(node)} (above)`);
+      return;
+    }
+    told.add(id);
+    const [first, ...rest] = describe(node);
+    lines.push(`${indent}${from}${first}`, ...rest.map((line) => `${indent}  ${line}`));
+    for (const edge of edges) if (edge.to === id) tell(edge.from, edge.input, `${indent}    `);
+  };
+  tell(root, null, '  ');
+  return lines.join('\n');
+}
+
+function nodeName(node: LineageNode): string {
+  return node.kind === 'source' ? node.path : node.task;
+}
+
+function describe(node: LineageNode): readonly string[] {
+  if (node.kind === 'source') return [`${paint('bold', node.path)}  sha256 ${node.id.slice(0, 16)}`];
+  const { action, params, code, outputs, host, startedAt, seconds, run } = node;
+  const what = 'uses' in action ? action.uses : [action.run].flat().join(' ');
+  const lines = [
+    `${paint('bold', node.task)}  key ${node.id.slice(0, 16)}`,
+    `${what}${code === null ? '' : `, code ${code.digest.slice(0, 16)} (${count(Object.keys(code.listing).length, 'file')} and packages)`}`,
+  ];
+  const given = Object.entries(params).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
+  if (given.length > 0) lines.push(given.join(' '));
+  for (const [name, { digest, kind }] of Object.entries(outputs))
+    lines.push(`-> ${name}: ${kind} ${digest.slice(0, 16)}`);
+  lines.push(`${startedAt}, ${duration(seconds)} on ${host.name} (${host.cpu}, node ${host.node}), run ${run}`);
+  return lines;
+}
+
+function asDot({ nodes, edges }: LineageGraph): string {
+  const lines = nodes.map((node) => {
+    const shape = node.kind === 'source' ? 'note' : 'box';
+    return `  ${dotText(node.id)} [shape=${shape}, label=${dotText(`${nodeName(node)}\n${node.id.slice(0, 12)}`)}];`;
+  });
+  const arrows = edges.map(({ from, to, input }) => `  ${dotText(from)} -> ${dotText(to)} [label=${dotText(input)}];`);
+  return ['digraph lineage {', '  rankdir=LR;', ...lines, ...arrows, '}'].join('\n');
+}

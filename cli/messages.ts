@@ -1,0 +1,71 @@
+/** What is said of a run in words, whether line by line or under a live display. */
+import type { Event, RunCounts } from '../engine/events.ts';
+import type { Graph } from '../engine/graph.ts';
+import { count, duration, paint, shellWord } from './text.ts';
+
+type Of<T extends Event['type']> = Extract<Event, { type: T }>;
+
+/** How many of the last lines of a failed task's log are shown. */
+const TAIL = 10;
+
+/** @returns a failed task: its name and the reason, the last lines of its log, and where the rest is. */
+export function failureText({ task, failure, tail, log }: Of<'task-failed'>): string {
+  const message = failure.stack ?? failure.message;
+  const lines = [`${paint(['bold', 'red'], `${task} failed`)}: ${message}`];
+  for (const line of tail.slice(-TAIL)) lines.push(`  ${paint('dim', '|')} ${line}`);
+  if (log !== null && tail.length > 0) lines.push(`  the whole log: pipe log ${shellWord(task)}`);
+  return lines.join('\n');
+}
+
+/** @returns a warning, retry or damage in one line; null for events that need no words. */
+export function noteText(event: Event): string | null {
+  switch (event.type) {
+    case 'warning':
+      return `${paint('yellow', 'note')}: ${event.message} (${event.task})`;
+    case 'task-retried':
+      return `${paint('yellow', event.task)} failed and is tried again: ${event.failure.message}`;
+    case 'task-waiting':
+      return `${event.task} waits: run ${event.run} (process ${event.pid}) is at it`;
+    case 'quarantined':
+      return `${paint('yellow', 'damaged')}: ${event.path}: ${event.problem}`;
+    default:
+      return null;
+  }
+}
+
+/** @returns the last words of a run; one line if nothing was executed. */
+export function summaryText(
+  graph: Graph,
+  { status, counts, seconds }: Of<'run-finished'>,
+  published: readonly string[],
+): string {
+  if (status === 'done' && counts.executed + counts.shared === 0) {
+    return `${graph.name}: up to date (${count(counts.wanted, 'task')}, ${duration(seconds)})`;
+  }
+  const style = status === 'done' ? 'green' : 'red';
+  const lines = [`${graph.name}: ${paint(style, STATUS[status])} in ${duration(seconds)}: ${countsText(counts)}`];
+  if (published.length > 0) lines.push(`  results/${graph.name}/: ${listed(published)}`);
+  return lines.join('\n');
+}
+
+const STATUS = { done: 'done', failed: 'failed', interrupted: 'interrupted' } as const;
+
+function countsText({ executed, shared, cached, failed, skipped }: RunCounts): string {
+  const parts: [number, string][] = [
+    [executed, 'run'],
+    [shared, 'by another run'],
+    [cached, 'up to date'],
+    [failed, 'failed'],
+    [skipped, 'not run'],
+  ];
+  return parts
+    .filter(([number]) => number > 0)
+    .map(([number, word]) => `${number} ${word}`)
+    .join(', ');
+}
+
+/** The first paths of a list, with how many more there are. */
+function listed(paths: readonly string[]): string {
+  const shown = paths.slice(0, 4);
+  return `${shown.join(', ')}${paths.length > shown.length ? ` and ${paths.length - shown.length} more` : ''}`;
+}

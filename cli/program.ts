@@ -1,0 +1,216 @@
+/** The command line: every command with its arguments, options, help and examples. Each is loaded when it is asked for. */
+import { Command, InvalidArgumentError, Option } from 'commander';
+import type { GraphFormat } from './dag.ts';
+import type { LineageFormat } from './lineage.ts';
+import type { RequestOptions } from './request.ts';
+
+/** Hears the exit code of the command that ran. */
+type Finish = (code: number) => void;
+
+/** Builds the command line. Nothing of the engine is loaded until a command's action runs. */
+export function buildProgram(finish: Finish): Command {
+  const program = new Command('pipe')
+    .description('Machine-learning experiments as YAML graphs, cached by content.')
+    .exitOverride()
+    .showHelpAfterError('(add --help for what there is)')
+    .helpOption('-h, --help', 'say what there is')
+    .helpCommand(false)
+    .configureHelp({ showGlobalOptions: false })
+    .addHelpText(
+      'after',
+      `
+FILE is a pipeline: a path, or the name of a file in pipelines/. It may be left out where there is only one, or a default.yaml;
+status, why, dag and log then take that of the last run, with its profile and parameters.
+
+Examples:
+  $ pipe run pipelines/layer-sensitivity.yaml
+  $ pipe status
+  $ pipe why train
+  $ pipe COMMAND --help`,
+    );
+  runCommands(program, finish);
+  storeCommands(program, finish);
+  projectCommands(program, finish);
+  return program;
+}
+
+/** Commands that look at a pipeline: run, status, why, dag. */
+function runCommands(program: Command, finish: Finish): void {
+  withRequest(
+    command(program, 'run', '[FILE] [TARGETS...]', 'Run a pipeline: what is not up to date, and nothing else.'),
+  )
+    .option('-j, --jobs <n>', 'tasks at a time (as many as there are cores)', wholeNumber)
+    .option('-k, --keep-going', 'go on with what does not depend on a failed task')
+    .option('-n, --dry-run', 'say what would run, and why')
+    .option('--force', 'run the targets (or all tasks) though they are up to date')
+    .option('--json', 'one JSON object a line for everything that happens')
+    .addHelpText(
+      'after',
+      examples(
+        'pipe run pipelines/layer-sensitivity.yaml',
+        'pipe run layer-sensitivity train -j 4          only the stage train, and what it needs',
+        "pipe run layer-sensitivity 'train[*seed=42]'   the tasks of one seed",
+        'pipe run layer-sensitivity --profile alpaca --param data=alpaca.json --set train.rank=16',
+      ),
+    )
+    .argument('[args...]')
+    .action(async (args: string[], options) => finish(await (await import('./run.ts')).run(args, options)));
+
+  withRequest(command(program, 'status', '[FILE] [TARGETS...]', 'Say what a run would do, without running anything.'))
+    .option('--check', 'end with 1 if anything is not up to date')
+    .option('--json', 'as JSON')
+    .addHelpText('after', examples('pipe status', 'pipe status layer-sensitivity report --check'))
+    .argument('[args...]')
+    .action(async (args: string[], options) => finish(await (await import('./status.ts')).status(args, options)));
+
+  withRequest(
+    command(
+      program,
+      'why',
+      'TASK [FILE]',
+      'Say why a task has to run: the parameter, input or source file, old and new.',
+    ),
+  )
+    .option('--json', 'as JSON')
+    .addHelpText(
+      'after',
+      examples(
+        'pipe why report',
+        "pipe why 'train[precision=nf4,seed=42]'",
+        "pipe why 'train[*nf4*]' layer-sensitivity",
+      ),
+    )
+    .argument('<task>')
+    .argument('[file]')
+    .action(async (task: string, file: string | undefined, options) =>
+      finish(await (await import('./why.ts')).why(task, file, options)),
+    );
+
+  withRequest(command(program, 'dag', '[FILE]', 'Draw the graph of a pipeline.'))
+    .addOption(format<GraphFormat>(['text', 'mermaid', 'dot', 'json']))
+    .option('--tasks', 'every task instead of every stage')
+    .addHelpText(
+      'after',
+      examples(
+        'pipe dag',
+        'pipe dag --format mermaid > graph.mmd',
+        'pipe dag --tasks --format dot | dot -Tsvg > graph.svg',
+      ),
+    )
+    .argument('[file]')
+    .action(async (file: string | undefined, options) => finish(await (await import('./dag.ts')).dag(file, options)));
+}
+
+/** Commands that look at what runs left behind: log, lineage, diff, verify, gc. */
+function storeCommands(program: Command, finish: Finish): void {
+  command(program, 'log', 'TASK', "Print a task's log: of its last failure or result.")
+    .option('--run <run>', 'of this run')
+    .option('--json', 'as JSON')
+    .addHelpText('after', examples("pipe log 'train[precision=nf4,seed=42]'"))
+    .argument('<task>')
+    .action(async (task: string, options) => finish(await (await import('./log.ts')).log(task, options)));
+
+  command(
+    program,
+    'lineage',
+    'PATH|TASK',
+    'Walk from a published file or a task back to its sources: digests, code, parameters, host.',
+  )
+    .addOption(format<LineageFormat>(['text', 'json', 'dot']))
+    .addOption(new Option('--json', 'as JSON').implies({ format: 'json' }))
+    .addHelpText(
+      'after',
+      examples(
+        'pipe lineage results/layer-sensitivity/tables',
+        'pipe lineage report --format dot | dot -Tsvg > lineage.svg',
+      ),
+    )
+    .argument('<target>')
+    .action(async (target: string, options) => finish(await (await import('./lineage.ts')).lineage(target, options)));
+
+  command(
+    program,
+    'diff',
+    '[RUN] [RUN]',
+    'Compare two runs: parameters, tasks, what made them differ and whether the results do.',
+  )
+    .option('--json', 'as JSON')
+    .addHelpText(
+      'after',
+      `${examples('pipe diff                 the last run with the one before it', 'pipe diff 20260131T1015   that run with the last one')}
+
+A run is named by its id or the beginning of it, or by latest and previous.`,
+    )
+    .argument('[from]')
+    .argument('[to]')
+    .action(async (from: string | undefined, to: string | undefined, options) =>
+      finish(await (await import('./diff.ts')).diff(from, to, options)),
+    );
+
+  command(program, 'verify', '', 'Read the whole store again and compare every digest; damage is put aside.')
+    .option('--json', 'as JSON')
+    .action(async (options) => finish(await (await import('./verify.ts')).verify(options)));
+
+  command(program, 'gc', '', 'Remove from cache/ what is not wanted any more.')
+    .option('--max-size <size>', 'drop what was unused longest until the cache takes no more (2GB, 500MB)')
+    .option('--keep-runs <n>', 'keep only what the last n runs of each pipeline used', wholeNumber)
+    .option('-n, --dry-run', 'say what would go')
+    .option('--json', 'as JSON')
+    .addHelpText('after', examples('pipe gc --dry-run', 'pipe gc --keep-runs 3 --max-size 2GB'))
+    .action(async (options) => finish(await (await import('./gc.ts')).gc(options)));
+}
+
+/** Commands about the project: stages, init. */
+function projectCommands(program: Command, finish: Finish): void {
+  command(program, 'stages', '[NAME]', 'List the stage modules, or say all about one: parameters, inputs, outputs.')
+    .option('--json', 'as JSON')
+    .addHelpText('after', examples('pipe stages', 'pipe stages train'))
+    .argument('[name]')
+    .action(async (name: string | undefined, options) =>
+      finish(await (await import('./stages.ts')).stages(name, options)),
+    );
+
+  command(program, 'init', '[FOLDER]', 'Write a small project that works: a pipeline and a stage.')
+    .option('--json', 'as JSON')
+    .addHelpText('after', examples('pipe init my-experiment', 'cd my-experiment && pipe run'))
+    .argument('[folder]')
+    .action(async (folder: string | undefined, options) =>
+      finish(await (await import('./init.ts')).init(folder, options)),
+    );
+}
+
+function command(program: Command, name: string, usage: string, description: string): Command {
+  return program.command(name).description(description).usage(`${usage} [options]`.trim()).exitOverride();
+}
+
+function withRequest(target: Command): Command {
+  const collect = (value: string, all: readonly string[]) => [...all, value];
+  return target
+    .option('--profile <name>', 'take the params of a profile')
+    .option(
+      '--param <name=value>',
+      'set a param of the pipeline (YAML or JSON; repeatable)',
+      collect,
+      [] as RequestOptions['param'],
+    )
+    .option(
+      '--set <stage.param=value>',
+      'set a parameter of one stage (repeatable)',
+      collect,
+      [] as RequestOptions['set'],
+    );
+}
+
+function format<F extends string>(choices: readonly F[]): Option {
+  return new Option('--format <format>', 'how to write it').choices(choices).default('text');
+}
+
+function examples(...lines: readonly string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  $ ${line}`).join('\n')}`;
+}
+
+function wholeNumber(text: string): number {
+  const value = Number(text);
+  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError('It must be a whole number above 0.');
+  return value;
+}

@@ -1,0 +1,112 @@
+/** Finds out which pipeline is meant, and opens it: the file, its profile and what the command line adds. */
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { basename, extname, join, relative, resolve } from 'node:path';
+import { UsageError } from '../engine/errors.ts';
+import type { Graph } from '../engine/graph.ts';
+import { type GraphRequest, openGraph } from '../engine/graphs.ts';
+import type { Project } from '../engine/project.ts';
+import { suggest } from '../engine/suggest.ts';
+import { openWorkspace, type Workspace } from '../engine/workspace.ts';
+
+/** The options by which every command that takes a pipeline is asked. */
+export interface RequestOptions {
+  readonly profile?: string;
+  readonly param: readonly string[];
+  readonly set: readonly string[];
+}
+
+/** A pipeline, opened. */
+export interface Opened {
+  readonly workspace: Workspace;
+  readonly graph: Graph;
+  readonly targets: readonly string[];
+}
+
+/** The memo that holds the last run's request, for commands that name no file. */
+const LAST = 'last-request';
+
+/** Runs `work` in the project of the current folder, and closes it afterwards. */
+export async function withWorkspace<T>(work: (workspace: Workspace) => Promise<T>): Promise<T> {
+  const workspace = openWorkspace(process.cwd());
+  try {
+    return await work(workspace);
+  } finally {
+    await workspace.close();
+  }
+}
+
+/**
+ * Opens the pipeline that `run` is asked for, and keeps the request for later commands.
+ * @param args the file, if the first argument names one, and targets
+ */
+export async function openForRun(
+  workspace: Workspace,
+  args: readonly string[],
+  options: RequestOptions,
+): Promise<Opened> {
+  const { file, targets } = splitArgs(workspace.project, args);
+  const request = requestOf(file ?? defaultFile(workspace.project), options);
+  const graph = await openGraph(workspace, request);
+  workspace.memo.write(LAST, request);
+  return { workspace, graph, targets };
+}
+
+/** Opens the pipeline that is to be looked at: the one that is named, or the last run's, or the only one. */
+export async function openForLook(
+  workspace: Workspace,
+  args: readonly string[],
+  options: RequestOptions,
+): Promise<Opened> {
+  const { file, targets } = splitArgs(workspace.project, args);
+  const isPlain = file === null && options.profile === undefined && options.param.length + options.set.length === 0;
+  const last = lastRequest(workspace);
+  if (isPlain && last !== null) return { workspace, graph: await openGraph(workspace, last), targets };
+  const request = requestOf(file ?? last?.file ?? defaultFile(workspace.project), options);
+  return { workspace, graph: await openGraph(workspace, request), targets };
+}
+
+function requestOf(file: string, { profile, param, set }: RequestOptions): GraphRequest {
+  return { file, profile: profile ?? null, params: param, sets: set };
+}
+
+function lastRequest({ memo, project }: Workspace): GraphRequest | null {
+  const last = memo.read(LAST) as GraphRequest | undefined;
+  return last !== undefined && existsSync(resolve(project.root, last.file)) ? last : null;
+}
+
+/** Tells a file from targets: what ends in .yaml or .yml, or is the name of a file in pipelines/. */
+function splitArgs(project: Project, args: readonly string[]): { file: string | null; targets: readonly string[] } {
+  const [first, ...rest] = args;
+  if (first === undefined) return { file: null, targets: [] };
+  const file = fileNamed(project, first);
+  return file === null ? { file: null, targets: args } : { file, targets: rest };
+}
+
+/** @returns the path relative to the project's root of the pipeline that `name` means, or null when it means none. */
+function fileNamed(project: Project, name: string): string | null {
+  const path = resolve(name);
+  if (statSync(path, { throwIfNoEntry: false })?.isFile() === true) return relative(project.root, path);
+  const named = pipelinesOf(project).find((file) => basename(file, extname(file)) === name);
+  if (named !== undefined) return named;
+  if (!/\.ya?ml$/.test(name)) return null;
+  const hint = suggest(relative(project.root, path), pipelinesOf(project), 'pipelines');
+  throw new UsageError(`there is no pipeline ${name}\n  ${hint}`);
+}
+
+function defaultFile(project: Project): string {
+  const files = pipelinesOf(project);
+  const chosen = files.length === 1 ? files[0] : files.find((file) => /\/default\.ya?ml$/.test(file));
+  if (chosen !== undefined) return chosen;
+  if (files.length === 0)
+    throw new UsageError('there is no pipeline in pipelines/\n  write one, or begin with `pipe init`');
+  throw new UsageError(`say which pipeline is meant\n  there are ${files.join(', ')}`);
+}
+
+function pipelinesOf({ root }: Project): readonly string[] {
+  const folder = join(root, 'pipelines');
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder)
+    .filter((name) => /\.ya?ml$/.test(name))
+    .sort()
+    .map((name) => `pipelines/${name}`);
+}

@@ -1,0 +1,82 @@
+/** `pipe run`: runs what is not up to date, and shows how it goes. */
+import type { Emit } from '../engine/events.ts';
+import { makePlan } from '../engine/plan.ts';
+import { type RunOutcome, runPipeline } from '../engine/run.ts';
+import { LineReport } from './lines.ts';
+import { LiveReport } from './live.ts';
+import { openForRun, type RequestOptions, withWorkspace } from './request.ts';
+import { planJson, printPlan } from './status.ts';
+import { isWatched, print, printJson } from './text.ts';
+
+export interface RunCommandOptions extends RequestOptions {
+  readonly jobs?: number;
+  readonly keepGoing?: true;
+  readonly dryRun?: true;
+  readonly force?: true;
+  readonly json?: true;
+}
+
+/** Something that shows a run: it hears every event and is closed when the run is over, however it ends. */
+export interface Report {
+  readonly hear: Emit;
+  close(): void;
+}
+
+/** @returns 0 when all is done, 1 when a task failed, 130 when the run was interrupted. */
+export function run(args: readonly string[], options: RunCommandOptions): Promise<number> {
+  return withWorkspace(async (workspace) => {
+    const { graph, targets } = await openForRun(workspace, args, options);
+    const force = !options.force ? {} : { force: targets.length === 0 ? ('all' as const) : targets };
+    if (options.dryRun) {
+      const plan = await makePlan(workspace, graph, { targets, ...force });
+      if (options.json) printJson(planJson(plan));
+      else printPlan(plan);
+      return 0;
+    }
+    const report = options.json ? jsonReport() : isWatched() ? new LiveReport(graph) : new LineReport(graph);
+    const interruption = interruptible();
+    const jobs = options.jobs === undefined ? {} : { jobs: options.jobs };
+    try {
+      const settings = {
+        targets,
+        ...force,
+        ...jobs,
+        keepGoing: options.keepGoing ?? false,
+        signal: interruption.signal,
+      };
+      const outcome = await runPipeline(workspace, graph, settings, report.hear);
+      return exitCode(outcome);
+    } finally {
+      report.close();
+      interruption.end();
+    }
+  });
+}
+
+function exitCode({ status }: RunOutcome): number {
+  return status === 'done' ? 0 : status === 'failed' ? 1 : 130;
+}
+
+function jsonReport(): Report {
+  return { hear: (event) => print(JSON.stringify(event)), close: () => undefined };
+}
+
+/**
+ * Turns the first Ctrl-C (or SIGTERM, SIGHUP) into an aborted signal: nothing new starts, and what runs is ended. The second ends
+ * the process at once; workers end themselves when it is gone.
+ */
+function interruptible(): { readonly signal: AbortSignal; end(): void } {
+  const controller = new AbortController();
+  const names = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  const interrupt = () => {
+    if (controller.signal.aborted) process.exit(130);
+    controller.abort();
+  };
+  for (const name of names) process.on(name, interrupt);
+  return {
+    signal: controller.signal,
+    end: () => {
+      for (const name of names) process.off(name, interrupt);
+    },
+  };
+}
