@@ -35,14 +35,29 @@ const loaders: Readonly<Record<string, Loader>> = {
 // The project's tsconfig.json is left out on purpose: keys must not depend on it.
 const common = { target: 'node20', tsconfigRaw: '{}', logLevel: 'silent', legalComments: 'none' } as const;
 
+/** Bundles modules; what several of them import is brought into normal form once. */
+export interface Bundler {
+  bundle(module: string): Promise<Bundle>;
+}
+
+/** @param stageContract the file that `import … from 'pipe/stage'` means. */
+export function openBundler(stageContract: string): Bundler {
+  const normalForms = new Map<string, Promise<string>>();
+  return { bundle: (module) => bundleModule(module, stageContract, normalForms) };
+}
+
 /**
  * Bundles a module and all that it imports from local files; npm packages and prebuilt libraries (files in a folder
  * `dist`) stay imports, by absolute address. In the bundle, `import.meta.url`, `dirname` and `filename` mean the
  * original source file.
- * @param stageContract the file that `import … from 'pipe/stage'` means.
+ * @param normalForms path and content digest -> normal form, shared between modules.
  * @throws UsageError with esbuild's message when a file does not parse or an import is not found.
  */
-export async function bundleModule(module: string, stageContract: string): Promise<Bundle> {
+async function bundleModule(
+  module: string,
+  stageContract: string,
+  normalForms: Map<string, Promise<string>>,
+): Promise<Bundle> {
   const esbuild = await import('esbuild');
   const sources = new Map<string, Digest>();
   const assets = new Set<string>();
@@ -57,11 +72,19 @@ export async function bundleModule(module: string, stageContract: string): Promi
       sources.set(path, sha256(JSON.stringify(JSON.parse(contents))));
       return { contents, loader };
     }
-    // The normal form: types, comments and layout are gone, names and everything else are as written.
-    const normal = await esbuild.transform(contents, { ...common, loader, minifyWhitespace: true, sourcefile: path });
-    sources.set(path, sha256(normal.code));
-    if (!normal.code.includes('import.meta')) return { contents, loader };
-    for (const [, literal] of normal.code.matchAll(/new URL\(("(?:[^"\\]|\\.)*"),import\.meta\.url\)/g)) {
+    const id = `${path}\0${sha256(contents)}`;
+    let pending = normalForms.get(id);
+    if (pending === undefined) {
+      // Types, comments and layout are gone; names and everything else are as written.
+      pending = esbuild
+        .transform(contents, { ...common, loader, minifyWhitespace: true, sourcefile: path })
+        .then(({ code }) => code);
+      normalForms.set(id, pending);
+    }
+    const normal = await pending;
+    sources.set(path, sha256(normal));
+    if (!normal.includes('import.meta')) return { contents, loader };
+    for (const [, literal] of normal.matchAll(/new URL\(("(?:[^"\\]|\\.)*"),import\.meta\.url\)/g)) {
       const asset = new URL(JSON.parse(literal!) as string, pathToFileURL(path));
       if (asset.protocol === 'file:' && isAsset(fileURLToPath(asset), path)) assets.add(fileURLToPath(asset));
     }

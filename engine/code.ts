@@ -2,8 +2,9 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, extname, join, relative, sep } from 'node:path';
-import { type Bundle, bundleModule, readPackage } from './bundle.ts';
+import { type Bundle, openBundler, readPackage } from './bundle.ts';
 import { type Digester, type FileMark, markOf, sha256, unchanged, walk } from './digest.ts';
+import { UsageError } from './errors.ts';
 import { canonicalJson } from './manifest.ts';
 import type { Memo } from './memo.ts';
 import type { Project } from './project.ts';
@@ -27,8 +28,8 @@ interface Known extends Code {
 export interface CodeReader {
   /** @throws UsageError when the module cannot be built. */
   of(module: string): Promise<Code>;
-  /** Builds the module now. Where its sources changed since `of`, the code that is returned differs too. */
-  build(module: string): Promise<Code & { readonly bundle: Bundle }>;
+  /** The module's bundle, of the very sources that `of` gives the digest of. @throws UsageError when they changed since. */
+  bundleOf(module: string): Promise<Bundle>;
   save(): void;
 }
 
@@ -41,6 +42,8 @@ export function openCodeReader(project: Project, memo: Memo, digester: Digester)
     Object.entries((memo.read(memoName) as Record<string, Known> | undefined) ?? {}),
   );
   const seen = new Map<string, Known>();
+  const bundles = new Map<string, Bundle>();
+  const bundler = openBundler(join(project.packageRoot, 'engine', 'stage.ts'));
   // Stages share most of what they import: each file is looked at once.
   const verdicts = new Map<string, boolean>();
   let grew = false;
@@ -67,9 +70,9 @@ export function openCodeReader(project: Project, memo: Memo, digester: Digester)
     return isPackages ? `pipe:${name}` : name;
   }
 
-  async function build(module: string): Promise<Known & { bundle: Bundle }> {
+  async function build(module: string): Promise<Known> {
     const takenAt = Date.now();
-    const bundle = await bundleModule(module, join(project.packageRoot, 'engine', 'stage.ts'));
+    const bundle = await bundler.bundle(module);
     const listing: Record<string, string> = {};
     const marks = new Map<string, FileMark>([[compilerFile(), markOf(compilerFile())]]);
     const native = new Set<string>();
@@ -112,8 +115,9 @@ export function openCodeReader(project: Project, memo: Memo, digester: Digester)
     for (const [name, found] of versions) listing[`npm:${name}`] = [...found].sort().join(', ');
     const known: Known = { digest: sha256(canonicalJson(listing)), listing, takenAt, marks: [...marks] };
     table.set(module, known);
+    bundles.set(module, bundle);
     grew = true;
-    return { ...known, bundle };
+    return known;
   }
 
   return {
@@ -125,7 +129,13 @@ export function openCodeReader(project: Project, memo: Memo, digester: Digester)
       seen.set(module, current);
       return current;
     },
-    build,
+    async bundleOf(module) {
+      const { digest } = await this.of(module);
+      if (!bundles.has(module) && (await build(module)).digest !== digest) {
+        throw new UsageError(`${module} changed while it was being read. Run again.`);
+      }
+      return bundles.get(module)!;
+    },
     save() {
       if (!grew) return;
       memo.write(memoName, Object.fromEntries(table));

@@ -53,13 +53,10 @@ export function openStages(project: Project, memo: Memo, digester: Digester): St
     const code = await reader.of(module);
     const path = bundlePath(module, code);
     if (existsSync(path)) return path;
-    const built = await reader.build(module);
-    if (built.digest !== code.digest) {
-      throw new UsageError(`${module} changed while it was being read. Run again.`);
-    }
+    const { text } = await reader.bundleOf(module);
     mkdirSync(dirname(path), { recursive: true });
     const temporary = `${path}.${process.pid}.tmp`;
-    writeFileSync(temporary, built.bundle.text);
+    writeFileSync(temporary, text);
     renameSync(temporary, path);
     return path;
   }
