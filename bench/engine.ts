@@ -60,18 +60,18 @@ async function recordAll(workspace: Workspace, graph: Graph): Promise<void> {
   const { store } = workspace;
   const facts = await readFacts(workspace, graph.tasks);
   const outputs = new Map<string, Record<string, Artifact>>();
-  const log = store.putBytes('');
-  for (const { listing } of facts.code.values()) store.putBytes(canonicalJson(listing));
   for (const task of graph.tasks) {
     const { manifest, key } = identify(task, facts, (id, name) => outputs.get(id)![name]!);
+    const deposit = store.deposit();
+    for (const { listing } of facts.code.values()) deposit.putBytes(canonicalJson(listing));
     const content = `output of ${task.id}`;
-    const out: Artifact = { kind: 'file', digest: store.putBytes(content), bytes: content.length };
+    const out: Artifact = { kind: 'file', digest: deposit.putBytes(content), bytes: content.length };
     outputs.set(task.id, { out });
-    store.putRecord({
+    await deposit.commit({
       key,
       manifest,
       outputs: { out },
-      log,
+      log: deposit.putBytes(''),
       startedAt: new Date(0).toISOString(),
       seconds: 1,
       host: { name: 'bench', platform: 'bench', cpu: 'bench', cores: 1, node: process.version },

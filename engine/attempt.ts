@@ -6,7 +6,7 @@ import type { Task } from './graph.ts';
 import { identityText, isAlive, parseIdentity, self } from './identity.ts';
 import type { Artifact } from './record.ts';
 import type { Member } from './stage.ts';
-import { namesIn, removeTree, type Store } from './store.ts';
+import { type Deposit, namesIn, removeTree, type Store } from './store.ts';
 
 export interface Attempt {
   /** The folder that outputs are written in: the task's working directory. */
@@ -87,10 +87,14 @@ function checkedPath(name: string, path: string): string {
 }
 
 /**
- * Checks what a task left, and takes its outputs into the store.
+ * Checks what a task left, and takes its outputs into a deposit.
  * @throws AttemptError for an output that was not written, and for anything that leaves the private folder.
  */
-export async function collectOutputs(store: Store, task: Task, attempt: Attempt): Promise<Record<string, Artifact>> {
+export async function collectOutputs(
+  deposit: Deposit,
+  task: Task,
+  attempt: Attempt,
+): Promise<Record<string, Artifact>> {
   const home = join(attempt.folder, '..');
   const strangers = readdirSync(home).filter((name) => !['in', 'out', 'scratch'].includes(name));
   if (strangers.length > 0) {
@@ -116,7 +120,7 @@ export async function collectOutputs(store: Store, task: Task, attempt: Attempt)
         `output \`${name}\` lies inside another output: give each its own path`,
       );
     }
-    artifacts[name] = lstatSync(path).isDirectory() ? await store.adoptFolder(path) : await store.adoptFile(path);
+    artifacts[name] = lstatSync(path).isDirectory() ? await deposit.adoptFolder(path) : await deposit.adoptFile(path);
   }
   return artifacts;
 }

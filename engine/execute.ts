@@ -72,13 +72,14 @@ export async function execute(
     if (signal.aborted) return { kind: 'cancelled' };
     if (complaint !== null) return failed(worker, task, complaint.kind, complaint.message, complaint.stack);
     await checkInputs(workspace, execution, 'after');
-    const outputs = await collectOutputs(store, task, attempt);
-    if (task.action.kind === 'uses') store.putBytes(canonicalJson(facts.code.get(task.action.module)!.listing));
+    const deposit = store.deposit();
+    const outputs = await collectOutputs(deposit, task, attempt);
+    if (task.action.kind === 'uses') deposit.putBytes(canonicalJson(facts.code.get(task.action.module)!.listing));
     const record: TaskRecord = {
       key,
       manifest,
       outputs,
-      log: store.putBytes(readLog(worker.log)),
+      log: deposit.putBytes(readLog(worker.log)),
       startedAt: started.toISOString(),
       seconds,
       host: thisHost(),
@@ -89,7 +90,7 @@ export async function execute(
         outsideFiles(task).map(([name, path]) => [name, relative(workspace.project.root, path)]),
       ),
     };
-    store.putRecord(record);
+    await deposit.commit(record);
     return { kind: 'recorded', record };
   } catch (thrown) {
     if (signal.aborted) return { kind: 'cancelled' };

@@ -6,7 +6,7 @@ import {
   copyFileSync,
   existsSync,
   fchmodSync,
-  fsyncSync,
+  fsync,
   futimesSync,
   linkSync,
   lstatSync,
@@ -17,9 +17,10 @@ import {
   renameSync,
   rmSync,
   statSync,
-  writeSync,
+  writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { promisify } from 'node:util';
 import { type Catalog, type Entry, openCatalog } from './catalog.ts';
 import { digestFile, type FolderEntry, listingOf, parseListing, sha256, walk } from './digest.ts';
 import { errorCode } from './errors.ts';
@@ -35,18 +36,16 @@ import type { Artifact, Digest, TaskRecord } from './record.ts';
  */
 const sealedTime = 946_684_800;
 
+const fsyncFile = promisify(fsync);
+
 export interface Store {
   readonly cache: string;
   readonly catalog: Catalog;
   blobPath(digest: Digest): string;
   hasBlob(digest: Digest): boolean;
   readBlob(digest: Digest): Buffer;
-  /** Stores bytes. */
-  putBytes(content: string | Uint8Array): Digest;
-  /** Takes a file into the store by renaming it: it is gone from where it was. */
-  adoptFile(path: string): Promise<Artifact>;
-  /** Takes the files of a folder, which holds no links, into the store, and its listing. */
-  adoptFolder(path: string): Promise<Artifact>;
+  /** Begins to put a result into the store. */
+  deposit(): Deposit;
   /** The files of a folder artifact. */
   entriesOf(folder: Digest): FolderEntry[];
   /** Whether a blob is there and, as far as its times tell, untouched; one that was touched is digested again. */
@@ -57,8 +56,6 @@ export interface Store {
   materialise(artifact: Artifact, file: string): Promise<string>;
   /** The record under a key, read from the disk; null when there is none or it is damaged. */
   readRecord(key: Digest): TaskRecord | null;
-  /** Writes the record of a finished task: last, when all its blobs are in the store. */
-  putRecord(record: TaskRecord): void;
   /** Forgets the record under a key. */
   removeRecord(key: Digest): void;
   /** Moves a damaged file of the store out of the way, so that it is kept for a look and used no more. */
@@ -67,6 +64,19 @@ export interface Store {
   sweep(): void;
   /** Keeps the catalog for the next process. */
   save(): void;
+}
+
+/** The blobs of one result and its record. Nothing is in the store before `settle` or `commit`. */
+export interface Deposit {
+  putBytes(content: string | Uint8Array): Digest;
+  /** Takes a file by renaming it. */
+  adoptFile(path: string): Promise<Artifact>;
+  /** Takes the files of a folder, which holds no links, and its listing. */
+  adoptFolder(path: string): Promise<Artifact>;
+  /** Puts the blobs into the store. */
+  settle(): Promise<void>;
+  /** Puts the blobs into the store and then the record, so that a record never names a blob that is not there. */
+  commit(record: TaskRecord): Promise<void>;
 }
 
 /** Opens the store in a cache folder; makes nothing until something is put in. */
@@ -93,27 +103,26 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     }
   }
 
-  /** Writes a file durably under a temporary name. */
-  function writeTemporary(content: string | Uint8Array, seal: boolean): string {
+  function writeTemporary(content: string | Uint8Array): string {
     const path = temporary();
-    const file = openSync(path, 'wx', 0o644);
     try {
-      const bytes = typeof content === 'string' ? Buffer.from(content) : content;
-      for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at);
-      if (seal) sealOpen(file);
-      fsyncSync(file);
+      writeFileSync(path, content, { flag: 'wx' });
     } catch (thrown) {
       rmSync(path, { force: true });
       throw thrown;
-    } finally {
-      closeSync(file);
     }
     return path;
   }
 
-  function sealOpen(file: number): void {
-    fchmodSync(file, 0o444);
-    futimesSync(file, sealedTime, sealedTime);
+  /** Makes a file read-only and sets the time that says that it has not been touched since. */
+  function seal(path: string): void {
+    const file = openSync(path, 'r');
+    try {
+      fchmodSync(file, 0o444);
+      futimesSync(file, sealedTime, sealedTime);
+    } finally {
+      closeSync(file);
+    }
   }
 
   function isSealed(path: string, bytes?: number): boolean {
@@ -174,31 +183,68 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     return catalog;
   }
 
-  function putBytes(content: string | Uint8Array): Digest {
-    const digest = sha256(content);
-    const bytes = typeof content === 'string' ? Buffer.byteLength(content) : content.length;
-    const path = blobPath(digest);
-    if (!isSealed(path, bytes)) install(writeTemporary(content, true), path);
-    return digest;
-  }
+  function deposit(): Deposit {
+    const moves = new Map<string, string>();
 
-  async function adoptFile(path: string): Promise<Artifact> {
-    const { size } = statSync(path);
-    const digest = await digestFile(path);
-    const to = blobPath(digest);
-    if (isSealed(to, size)) {
-      rmSync(path);
-    } else {
-      const file = openSync(path, 'r');
-      try {
-        sealOpen(file);
-        fsyncSync(file);
-      } finally {
-        closeSync(file);
+    function putBytes(content: string | Uint8Array): Digest {
+      const digest = sha256(content);
+      const bytes = typeof content === 'string' ? Buffer.byteLength(content) : content.length;
+      const to = blobPath(digest);
+      if (!isSealed(to, bytes)) {
+        const path = writeTemporary(content);
+        seal(path);
+        moves.set(path, to);
       }
-      install(path, to);
+      return digest;
     }
-    return { kind: 'file', digest, bytes: size };
+
+    async function adoptFile(path: string): Promise<Artifact> {
+      const { size } = statSync(path);
+      const digest = await digestFile(path);
+      const to = blobPath(digest);
+      if (isSealed(to, size)) rmSync(path);
+      else {
+        seal(path);
+        moves.set(path, to);
+      }
+      return { kind: 'file', digest, bytes: size };
+    }
+
+    async function adoptFolder(path: string): Promise<Artifact> {
+      const entries: FolderEntry[] = [];
+      let bytes = 0;
+      for (const name of walk(path)) {
+        if (name.endsWith('/')) entries.push({ path: name, digest: null, bytes: 0 });
+        else {
+          const artifact = await adoptFile(join(path, name));
+          entries.push({ path: name, digest: artifact.digest, bytes: artifact.bytes });
+          bytes += artifact.bytes;
+        }
+      }
+      return { kind: 'folder', digest: putBytes(listingOf(entries)), bytes };
+    }
+
+    /** All files reach the disk at the same time, then each gets its name in the store. */
+    async function settle(andAlso: readonly string[] = []): Promise<void> {
+      await flush([...moves.keys(), ...andAlso]);
+      for (const [from, to] of moves) install(from, to);
+      moves.clear();
+    }
+
+    return {
+      putBytes,
+      adoptFile,
+      adoptFolder,
+      settle,
+      async commit(record) {
+        const text = JSON.stringify(JSON.parse(canonicalJson(record)), null, 1);
+        const written = writeTemporary(`${text}\n`);
+        await settle([written]);
+        const entry = entryOf(record);
+        install(written, recordPath(record.key));
+        openedCatalog().add(entry);
+      },
+    };
   }
 
   async function isSound(digest: Digest): Promise<boolean> {
@@ -210,12 +256,7 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
       return false;
     }
     // A copy of the cache that did not keep times, or somebody's `touch`: sound, sealed again.
-    const file = openSync(path, 'r');
-    try {
-      sealOpen(file);
-    } finally {
-      closeSync(file);
-    }
+    seal(path);
     return true;
   }
 
@@ -263,21 +304,7 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     blobPath,
     hasBlob: (digest) => existsSync(blobPath(digest)),
     readBlob: (digest) => readFileSync(blobPath(digest)),
-    putBytes,
-    adoptFile,
-    async adoptFolder(path) {
-      const entries: FolderEntry[] = [];
-      let bytes = 0;
-      for (const name of walk(path)) {
-        if (name.endsWith('/')) entries.push({ path: name, digest: null, bytes: 0 });
-        else {
-          const artifact = await adoptFile(join(path, name));
-          entries.push({ path: name, digest: artifact.digest, bytes: artifact.bytes });
-          bytes += artifact.bytes;
-        }
-      }
-      return { kind: 'folder', digest: putBytes(listingOf(entries)), bytes };
-    },
+    deposit,
     entriesOf,
     isSound,
     async unsound(artifact) {
@@ -296,14 +323,6 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
       return file;
     },
     readRecord,
-    putRecord(record) {
-      const entry = entryOf(record);
-      install(
-        writeTemporary(`${JSON.stringify(JSON.parse(canonicalJson(record)), null, 1)}\n`, false),
-        recordPath(record.key),
-      );
-      openedCatalog().add(entry);
-    },
     removeRecord(key) {
       rmSync(recordPath(key), { force: true });
       openedCatalog().remove(key);
@@ -317,6 +336,25 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     },
     save: () => catalog?.save(),
   };
+}
+
+/** How many files are open at a time while they are written out. */
+const flushedAtOnce = 64;
+
+/** Waits until the disk holds the files; the disk takes many at once in hardly more time than one. */
+async function flush(paths: readonly string[]): Promise<void> {
+  for (let at = 0; at < paths.length; at += flushedAtOnce) {
+    await Promise.all(
+      paths.slice(at, at + flushedAtOnce).map(async (path) => {
+        const file = openSync(path, 'r');
+        try {
+          await fsyncFile(file);
+        } finally {
+          closeSync(file);
+        }
+      }),
+    );
+  }
 }
 
 /** The names in a folder; none when it does not exist. */

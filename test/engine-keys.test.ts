@@ -120,7 +120,9 @@ test('folders go into the store and come out the same, and their digest is that 
         writeFileSync(join(source, path), content);
       }
       const outside = await openDigester(memo).of(source);
-      const artifact = await store.adoptFolder(source);
+      const deposit = store.deposit();
+      const artifact = await deposit.adoptFolder(source);
+      await deposit.settle();
       expect(artifact).toEqual(outside);
       const placed = await store.materialise(artifact, '');
       for (const [path, content] of Object.entries(files)) {
