@@ -78,6 +78,7 @@ async function recordAll(workspace: Workspace, graph: Graph): Promise<void> {
       measurements: {},
       run: 'bench',
       task: task.id,
+      producers: {},
       sources: {},
     });
   }

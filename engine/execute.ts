@@ -29,6 +29,8 @@ export interface Execution {
   /** The finished task of that name, with its outputs' paths. */
   readonly producer: (task: string) => { readonly task: Task; readonly result: Result };
   readonly signal: AbortSignal;
+  /** Takes what may go on while the next task runs, and must be over when the run is. */
+  readonly afterwards: (work: Promise<void>) => void;
 }
 
 /** How an execution ended. */
@@ -37,7 +39,7 @@ export type Ending =
   | { readonly kind: 'cancelled' }
   | { readonly kind: 'failed'; readonly failure: Failure; readonly log: Buffer; readonly tail: readonly string[] };
 
-/** Runs a task in the given worker. Stores nothing unless it succeeded; its private folder is gone afterwards. */
+/** Runs a task in the given worker. Stores nothing unless it succeeded; its private folder goes in any case. */
 export async function execute(
   workspace: Workspace,
   worker: Worker,
@@ -86,6 +88,7 @@ export async function execute(
       measurements,
       run: execution.run,
       task: task.id,
+      producers: producerKeys(execution),
       sources: Object.fromEntries(
         outsideFiles(task).map(([name, path]) => [name, relative(workspace.project.root, path)]),
       ),
@@ -96,8 +99,19 @@ export async function execute(
     if (signal.aborted) return { kind: 'cancelled' };
     return failed(worker, task, thrown instanceof AttemptError ? thrown.kind : 'store', messageOf(thrown));
   } finally {
-    attempt?.remove();
+    if (attempt !== null) execution.afterwards(attempt.remove());
   }
+}
+
+/** The keys behind a task's inputs. */
+function producerKeys({ task, producer }: Execution): TaskRecord['producers'] {
+  const keyOf = ({ task: id }: { readonly task: string }) => producer(id).result.key;
+  return Object.fromEntries(
+    Object.entries(task.inputs).flatMap(([name, input]) => {
+      if (input.kind === 'file') return [];
+      return [[name, input.kind === 'all' ? input.members.map(keyOf) : keyOf(input)]];
+    }),
+  );
 }
 
 function failed(worker: Worker, task: Task, kind: Failure['kind'], message: string, stack?: string): Ending {

@@ -5,7 +5,7 @@ import { type CodeListing, readCodeListing } from './code.ts';
 import { UsageError } from './errors.ts';
 import { readPublications } from './publish.ts';
 import type { Artifact, Digest, Host, Manifest, TaskRecord } from './record.ts';
-import { listRuns, readRun } from './runs.ts';
+import { listRuns } from './runs.ts';
 import { namesIn } from './store.ts';
 import type { Workspace } from './workspace.ts';
 
@@ -60,6 +60,7 @@ export interface LineageGraph {
 export function lineage(workspace: Workspace, target: string, cwd: string = workspace.project.root): LineageGraph {
   const { store } = workspace;
   const root = keyOf(workspace, target, cwd);
+  // Stands in for a producer whose record has been collected as garbage: another execution that gave equal content.
   const makers = new Map<Digest, Entry[]>();
   for (const entry of store.catalog.all()) {
     for (const { digest } of Object.values(entry.outputs)) {
@@ -76,15 +77,15 @@ export function lineage(workspace: Workspace, target: string, cwd: string = work
     const record = store.readRecord(key);
     if (record === null) throw new UsageError(`the record ${key} behind ${target} is not in the store any more`);
     nodes.set(key, nodeOf(workspace, record));
-    for (const { input, digest } of inputsOf(record.manifest)) {
+    for (const { input, digest, producer } of inputsOf(record)) {
       const path = record.sources[input];
       if (path !== undefined) {
         nodes.set(digest, { kind: 'source', id: digest, path });
         edges.push({ from: digest, to: key, input, digest });
         continue;
       }
-      const maker = makerOf(workspace, makers.get(digest) ?? [], record);
-      if (maker === null) {
+      const maker = (producer === undefined ? null : store.catalog.find(producer)) ?? makers.get(digest)?.[0];
+      if (maker === undefined) {
         throw new UsageError(`no record says what made ${digest.slice(0, 12)}, input \`${input}\` of ${record.task}`);
       }
       edges.push({ from: maker.key, to: key, input, digest });
@@ -114,21 +115,16 @@ function nodeOf({ store }: Workspace, record: TaskRecord): LineageNode {
   };
 }
 
-function inputsOf(manifest: Manifest): { input: string; digest: Digest }[] {
-  return Object.entries(manifest.inputs).flatMap(([input, value]) =>
-    typeof value === 'string' ? [{ input, digest: value }] : value.map(({ digest }) => ({ input, digest })),
-  );
-}
-
-/** Of several executions that gave equal content, the one in the consumer's own run, else the last before the consumer. */
-function makerOf({ store }: Workspace, makers: readonly Entry[], consumer: TaskRecord): Entry | null {
-  if (makers.length <= 1) return makers[0] ?? null;
-  const keys = new Set(Object.values(readRun(store.cache, consumer.run)?.tasks ?? {}).map(({ key }) => key));
-  const inRun = makers.filter(({ key }) => keys.has(key));
-  const candidates = inRun.length > 0 ? inRun : makers;
-  const earlier = candidates.filter(({ startedAt }) => startedAt <= consumer.startedAt);
-  const byTime = (earlier.length > 0 ? earlier : [...candidates]).sort((a, b) => (a.startedAt < b.startedAt ? 1 : -1));
-  return byTime[0] ?? null;
+/** What a record read: the content, and the key of the execution that it came from (none for a file that no task made). */
+function inputsOf({
+  manifest,
+  producers,
+}: TaskRecord): { readonly input: string; readonly digest: Digest; readonly producer: Digest | undefined }[] {
+  return Object.entries(manifest.inputs).flatMap(([input, value]) => {
+    const keys = [producers[input] ?? []].flat();
+    const digests = typeof value === 'string' ? [value] : value.map(({ digest }) => digest);
+    return digests.map((digest, i) => ({ input, digest, producer: keys[i] }));
+  });
 }
 
 function keyOf(workspace: Workspace, target: string, cwd: string): Digest {

@@ -54,6 +54,11 @@ export interface TaskRecord {
   readonly measurements: Readonly<Record<string, number | string>>;
   readonly run: string;
   readonly task: string;
+  /**
+   * Input name -> the key of the execution whose artifact it read, or those of a fan-in's members in order. Outside the key,
+   * which holds content alone: equal content from another execution is as good, but lineage must name the one that it was.
+   */
+  readonly producers: Readonly<Record<string, Digest | readonly Digest[]>>;
   /** Input name (or `param:NAME`) -> where a file that no task makes lay, relative to the project: for people, outside the key. */
   readonly sources: Readonly<Record<string, string>>;
 }
