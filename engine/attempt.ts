@@ -1,5 +1,6 @@
 /** One attempt at a task: its private folder, the inputs laid out in it, and the check of what the task left there. */
 import { copyFileSync, lstatSync, mkdirSync, readdirSync, realpathSync, rmSync, statSync, unlinkSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
 import { basename, isAbsolute, join, relative, sep } from 'node:path';
 import type { Failure } from './events.ts';
 import type { Task } from './graph.ts';
@@ -14,8 +15,8 @@ export interface Attempt {
   readonly scratch: string;
   readonly inputs: Readonly<Record<string, string | readonly Member[]>>;
   readonly outputs: Readonly<Record<string, string>>;
-  /** Removes everything. */
-  remove(): void;
+  /** Removes everything, while other work goes on: a busy disk takes longer to remove a folder than a small task to run. */
+  remove(): Promise<void>;
 }
 
 /** Says what is wrong with an attempt; `task` is added to the message by the run. */
@@ -46,7 +47,8 @@ export async function beginAttempt(
   const scratch = join(home, 'scratch');
   mkdirSync(folder, { recursive: true });
   mkdirSync(scratch);
-  const remove = () => removeTree(home);
+  // What the plain removal cannot do, read-only folders, the thorough one can.
+  const remove = () => rm(home, { recursive: true, force: true }).catch(() => removeTree(home));
   try {
     const outputs: Record<string, string> = {};
     for (const [name, path] of Object.entries(task.outputs)) {
@@ -73,7 +75,7 @@ export async function beginAttempt(
     }
     return { folder, scratch, inputs, outputs, remove };
   } catch (thrown) {
-    remove();
+    await remove();
     throw thrown;
   }
 }

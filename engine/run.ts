@@ -93,6 +93,8 @@ class Run {
   /** Tasks queued or running; the run is over when there are none. */
   #active = 0;
   #idle: () => void = () => undefined;
+  /** Clearing up that goes on beside the tasks. */
+  readonly #afterwards: Promise<void>[] = [];
   /** What the engine itself threw. */
   #defect: unknown = null;
   #priorities: ReadonlyMap<string, number> | null = null;
@@ -179,6 +181,7 @@ class Run {
     } finally {
       this.#controller.abort();
       await this.#workers.stopAll();
+      await Promise.all(this.#afterwards);
     }
     for (const { id } of this.#tasks)
       if (!isFinal(this.#states.of(id))) this.#skip(id, this.#stopped ?? 'it was never reached');
@@ -353,6 +356,10 @@ class Run {
           run: this.#record.id,
           producer: (id) => ({ task: this.#byId.get(id)!, result: this.#results.get(id)! }),
           signal: this.#controller.signal,
+          afterwards: (work) => {
+            // What could not be removed is swept by a later run.
+            this.#afterwards.push(work.catch(() => undefined));
+          },
         },
         this.#say,
       );
