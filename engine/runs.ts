@@ -32,9 +32,9 @@ export interface RunRecord {
   readonly tasks: Readonly<Record<string, TaskOutcome>>;
 }
 
-/** A new run's id: `20260131T101530-layer-sensitivity-1f2e3d`. Ids sort by time. */
+/** A new run's id: `20260131T101530.042-layer-sensitivity-1f2e3d`. Ids sort by time. */
 export function newRunId(pipeline: string): string {
-  const time = new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '');
+  const time = new Date().toISOString().slice(0, 23).replaceAll(/[-:]/g, '');
   return `${time}-${pipeline.replaceAll(/[^\w.-]+/g, '-')}-${randomBytes(3).toString('hex')}`;
 }
 
