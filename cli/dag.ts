@@ -1,7 +1,7 @@
 /** `pipe dag`: the graph of a pipeline as text, Mermaid, DOT or JSON. */
 import type { Graph } from '../engine/graph.ts';
 import { openForLook, type RequestOptions, withWorkspace } from './request.ts';
-import { print, printJson, table } from './text.ts';
+import { columns, print, printJson, wrap } from './text.ts';
 
 export type GraphFormat = 'text' | 'mermaid' | 'dot' | 'json';
 
@@ -62,12 +62,13 @@ function stageNodes(graph: Graph): readonly DagNode[] {
 }
 
 function asText(nodes: readonly DagNode[]): string {
-  const rows = nodes.map(({ label, from }) => {
-    const sources = from.map(({ node, artifact }) => (artifact === null ? node : `${node}.${artifact}`));
-    const shown = sources.length > 6 ? [...sources.slice(0, 5), `and ${sources.length - 5} more`] : sources;
-    return [label, shown.length === 0 ? '' : `<- ${shown.join(', ')}`];
-  });
-  return table(rows, '').join('\n');
+  return nodes
+    .map(({ label, from }) => {
+      const sources = from.map(({ node, artifact }) => (artifact === null ? node : `${node}.${artifact}`));
+      const shown = sources.length > 12 ? [...sources.slice(0, 11), `and ${sources.length - 11} more`] : sources;
+      return shown.length === 0 ? label : `${label}\n${wrap(`<- ${shown.join(', ')}`, columns(), '    ')}`;
+    })
+    .join('\n');
 }
 
 function asMermaid(nodes: readonly DagNode[]): string {

@@ -46,14 +46,21 @@ function compare(store: Store, from: RunRecord, to: RunRecord): RunDifference {
   const params = [...names]
     .filter((name) => canonicalJson(from.params[name] ?? null) !== canonicalJson(to.params[name] ?? null))
     .map((name) => ({ name, old: from.params[name] ?? null, new: to.params[name] ?? null }));
-  const common = Object.keys(to.tasks).filter((task) => from.tasks[task] !== undefined);
+  // In the order of names: a run's own order is that in which its tasks ended.
+  const common = Object.keys(to.tasks)
+    .filter((task) => from.tasks[task] !== undefined)
+    .sort();
   const changed = common.filter((task) => from.tasks[task]!.key !== to.tasks[task]!.key);
   return {
     from: from.id,
     to: to.id,
     params,
-    added: Object.keys(to.tasks).filter((task) => from.tasks[task] === undefined),
-    removed: Object.keys(from.tasks).filter((task) => to.tasks[task] === undefined),
+    added: Object.keys(to.tasks)
+      .filter((task) => from.tasks[task] === undefined)
+      .sort(),
+    removed: Object.keys(from.tasks)
+      .filter((task) => to.tasks[task] === undefined)
+      .sort(),
     changed: changed.map((task) => compareTask(store, task, from, to)),
     same: common.length - changed.length,
   };

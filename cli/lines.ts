@@ -1,13 +1,14 @@
 /** A run told line by line: one line a task, for logs and CI. */
 import type { Event } from '../engine/events.ts';
 import type { Graph } from '../engine/graph.ts';
-import { failureText, noteText, summaryText } from './messages.ts';
+import { failureText, noteText, publishedName, summaryText } from './messages.ts';
 import type { Report } from './run.ts';
 import { duration, print } from './text.ts';
 
 export class LineReport implements Report {
   readonly #graph: Graph;
   readonly #published: string[] = [];
+  #run = '';
   #wanted = 0;
   #ended = 0;
 
@@ -18,6 +19,7 @@ export class LineReport implements Report {
   readonly hear = (event: Event): void => {
     switch (event.type) {
       case 'run-started':
+        this.#run = event.run;
         this.#wanted = event.wanted;
         return;
       case 'task-cached':
@@ -25,7 +27,7 @@ export class LineReport implements Report {
         return;
       case 'task-done':
         this.#line(
-          `${event.task} ${event.origin === 'shared' ? 'done by another run' : `done in ${duration(event.seconds)}`}`,
+          `${event.task} ${event.origin === 'shared' ? 'done by an equal task' : `done in ${duration(event.seconds)}`}`,
         );
         return;
       case 'task-failed':
@@ -35,13 +37,13 @@ export class LineReport implements Report {
         this.#line(`${event.task} not run: ${event.because}`);
         return;
       case 'published':
-        this.#published.push(event.path);
+        this.#published.push(publishedName(this.#graph, event.path));
         return;
       case 'run-finished':
         print(summaryText(this.#graph, event, this.#published));
         return;
       default: {
-        const note = noteText(event);
+        const note = noteText(event, this.#run);
         if (note !== null) print(note);
       }
     }

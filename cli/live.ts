@@ -1,7 +1,7 @@
 /** A run shown live on a terminal: a few lines that are drawn again and again, and what must be read above them. */
 import type { Event } from '../engine/events.ts';
 import type { Graph } from '../engine/graph.ts';
-import { failureText, noteText, summaryText } from './messages.ts';
+import { failureText, noteText, publishedName, summaryText } from './messages.ts';
 import type { Report } from './run.ts';
 import { columns, duration, paint, print, shorten } from './text.ts';
 
@@ -25,6 +25,7 @@ export class LiveReport implements Report {
   readonly #running = new Map<string, Running>();
   readonly #published: string[] = [];
   readonly #started = Date.now();
+  #run = '';
   #wanted = 0;
   #cached = 0;
   #executed = 0;
@@ -41,6 +42,7 @@ export class LiveReport implements Report {
   readonly hear = (event: Event): void => {
     switch (event.type) {
       case 'run-started':
+        this.#run = event.run;
         this.#wanted = event.wanted;
         return;
       case 'task-cached':
@@ -69,7 +71,7 @@ export class LiveReport implements Report {
         this.#skipped += 1;
         return;
       case 'published':
-        this.#published.push(event.path);
+        this.#published.push(publishedName(this.#graph, event.path));
         return;
       case 'run-finished':
         this.close();
@@ -77,7 +79,7 @@ export class LiveReport implements Report {
         return;
       default: {
         if (event.type === 'task-retried') this.#running.delete(event.task);
-        const note = noteText(event);
+        const note = noteText(event, this.#run);
         if (note !== null) this.#above(note);
       }
     }

@@ -1,31 +1,40 @@
 /** What is said of a run in words, whether line by line or under a live display. */
+import { join, relative } from 'node:path';
 import type { Event, RunCounts } from '../engine/events.ts';
 import type { Graph } from '../engine/graph.ts';
-import { count, duration, paint, shellWord } from './text.ts';
+import { columns, count, duration, paint, shellWord, wrap } from './text.ts';
 
 type Of<T extends Event['type']> = Extract<Event, { type: T }>;
 
 /** How many of the last lines of a failed task's log are shown. */
 const TAIL = 10;
+/** How many places of a stack are shown: the stage's own come first. */
+const FRAMES = 5;
 
 /** @returns a failed task: its name and the reason, the last lines of its log, and where the rest is. */
 export function failureText({ task, failure, tail, log }: Of<'task-failed'>): string {
-  const message = failure.stack ?? failure.message;
-  const lines = [`${paint(['bold', 'red'], `${task} failed`)}: ${message}`];
+  const lines = [paint('red', wrap(failure.message, columns(), ''))];
+  const stack = (failure.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line));
+  for (const line of stack.slice(0, FRAMES)) lines.push(`  ${paint('dim', line.trim())}`);
   for (const line of tail.slice(-TAIL)) lines.push(`  ${paint('dim', '|')} ${line}`);
   if (log !== null && tail.length > 0) lines.push(`  the whole log: pipe log ${shellWord(task)}`);
   return lines.join('\n');
 }
 
-/** @returns a warning, retry or damage in one line; null for events that need no words. */
-export function noteText(event: Event): string | null {
+/**
+ * @param run the id of the run that is shown: a task that waits for an equal one of its own run needs no words
+ * @returns a warning, retry or damage in one line; null for events that need no words
+ */
+export function noteText(event: Event, run: string): string | null {
   switch (event.type) {
     case 'warning':
       return `${paint('yellow', 'note')}: ${event.message} (${event.task})`;
     case 'task-retried':
       return `${paint('yellow', event.task)} failed and is tried again: ${event.failure.message}`;
     case 'task-waiting':
-      return `${event.task} waits: run ${event.run} (process ${event.pid}) is at it`;
+      return event.run === run
+        ? null
+        : `${event.task} waits for run ${event.run} (process ${event.pid}), which is at it`;
     case 'quarantined':
       return `${paint('yellow', 'damaged')}: ${event.path}: ${event.problem}`;
     default:
@@ -53,7 +62,7 @@ const STATUS = { done: 'done', failed: 'failed', interrupted: 'interrupted' } as
 function countsText({ executed, shared, cached, failed, skipped }: RunCounts): string {
   const parts: [number, string][] = [
     [executed, 'run'],
-    [shared, 'by another run'],
+    [shared, 'shared with an equal task'],
     [cached, 'up to date'],
     [failed, 'failed'],
     [skipped, 'not run'],
@@ -62,6 +71,11 @@ function countsText({ executed, shared, cached, failed, skipped }: RunCounts): s
     .filter(([number]) => number > 0)
     .map(([number, word]) => `${number} ${word}`)
     .join(', ');
+}
+
+/** @returns a published path as it is called inside results/NAME/. */
+export function publishedName(graph: Graph, path: string): string {
+  return relative(join(graph.root, 'results', graph.name), path);
 }
 
 /** The first paths of a list, with how many more there are. */

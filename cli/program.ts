@@ -2,7 +2,6 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { GraphFormat } from './dag.ts';
 import type { LineageFormat } from './lineage.ts';
-import type { RequestOptions } from './request.ts';
 
 /** Hears the exit code of the command that ran. */
 type Finish = (code: number) => void;
@@ -15,12 +14,13 @@ export function buildProgram(finish: Finish): Command {
     .showHelpAfterError('(add --help for what there is)')
     .helpOption('-h, --help', 'say what there is')
     .helpCommand(false)
-    .configureHelp({ showGlobalOptions: false })
+    .configureHelp({ subcommandTerm: (target) => target.name() })
     .addHelpText(
       'after',
       `
-FILE is a pipeline: a path, or the name of a file in pipelines/. It may be left out where there is only one, or a default.yaml;
-status, why, dag and log then take that of the last run, with its profile and parameters.
+FILE is a pipeline: a path, or the name of a file in pipelines/. Without FILE,
+run takes the only pipeline there is, or default.yaml; status, why and dag take
+that of the last run, with its profile and parameters.
 
 Examples:
   $ pipe run pipelines/layer-sensitivity.yaml
@@ -48,9 +48,9 @@ function runCommands(program: Command, finish: Finish): void {
       'after',
       examples(
         'pipe run pipelines/layer-sensitivity.yaml',
-        'pipe run layer-sensitivity train -j 4          only the stage train, and what it needs',
-        "pipe run layer-sensitivity 'train[*seed=42]'   the tasks of one seed",
-        'pipe run layer-sensitivity --profile alpaca --param data=alpaca.json --set train.rank=16',
+        'pipe run layer-sensitivity train -j 4         only train, and what it needs',
+        "pipe run layer-sensitivity 'train[*seed=42]'  the tasks of one seed",
+        'pipe run layer-sensitivity --profile alpaca --set train.rank=16',
       ),
     )
     .argument('[args...]')
@@ -88,6 +88,7 @@ function runCommands(program: Command, finish: Finish): void {
 
   withRequest(command(program, 'dag', '[FILE]', 'Draw the graph of a pipeline.'))
     .addOption(format<GraphFormat>(['text', 'mermaid', 'dot', 'json']))
+    .addOption(new Option('--json', 'as JSON').implies({ format: 'json' }))
     .option('--tasks', 'every task instead of every stage')
     .addHelpText(
       'after',
@@ -149,6 +150,7 @@ A run is named by its id or the beginning of it, or by latest and previous.`,
 
   command(program, 'verify', '', 'Read the whole store again and compare every digest; damage is put aside.')
     .option('--json', 'as JSON')
+    .addHelpText('after', examples('pipe verify'))
     .action(async (options) => finish(await (await import('./verify.ts')).verify(options)));
 
   command(program, 'gc', '', 'Remove from cache/ what is not wanted any more.')
@@ -184,21 +186,11 @@ function command(program: Command, name: string, usage: string, description: str
 }
 
 function withRequest(target: Command): Command {
-  const collect = (value: string, all: readonly string[]) => [...all, value];
+  const collect = (value: string, all: readonly string[] = []) => [...all, value];
   return target
     .option('--profile <name>', 'take the params of a profile')
-    .option(
-      '--param <name=value>',
-      'set a param of the pipeline (YAML or JSON; repeatable)',
-      collect,
-      [] as RequestOptions['param'],
-    )
-    .option(
-      '--set <stage.param=value>',
-      'set a parameter of one stage (repeatable)',
-      collect,
-      [] as RequestOptions['set'],
-    );
+    .option('--param <name=value>', 'set a param of the pipeline (YAML or JSON; repeatable)', collect)
+    .option('--set <stage.param=value>', 'set a parameter of one stage (repeatable)', collect);
 }
 
 function format<F extends string>(choices: readonly F[]): Option {

@@ -11,8 +11,8 @@ import { openWorkspace, type Workspace } from '../engine/workspace.ts';
 /** The options by which every command that takes a pipeline is asked. */
 export interface RequestOptions {
   readonly profile?: string;
-  readonly param: readonly string[];
-  readonly set: readonly string[];
+  readonly param?: readonly string[];
+  readonly set?: readonly string[];
 }
 
 /** A pipeline, opened. */
@@ -58,14 +58,14 @@ export async function openForLook(
   options: RequestOptions,
 ): Promise<Opened> {
   const { file, targets } = splitArgs(workspace.project, args);
-  const isPlain = file === null && options.profile === undefined && options.param.length + options.set.length === 0;
+  const isPlain = file === null && [options.profile, options.param, options.set].every((given) => given === undefined);
   const last = lastRequest(workspace);
   if (isPlain && last !== null) return { workspace, graph: await openGraph(workspace, last), targets };
   const request = requestOf(file ?? last?.file ?? defaultFile(workspace.project), options);
   return { workspace, graph: await openGraph(workspace, request), targets };
 }
 
-function requestOf(file: string, { profile, param, set }: RequestOptions): GraphRequest {
+function requestOf(file: string, { profile, param = [], set = [] }: RequestOptions): GraphRequest {
   return { file, profile: profile ?? null, params: param, sets: set };
 }
 
@@ -89,7 +89,8 @@ function fileNamed(project: Project, name: string): string | null {
   const named = pipelinesOf(project).find((file) => basename(file, extname(file)) === name);
   if (named !== undefined) return named;
   if (!/\.ya?ml$/.test(name)) return null;
-  const hint = suggest(relative(project.root, path), pipelinesOf(project), 'pipelines');
+  const names = pipelinesOf(project).map((file) => basename(file));
+  const hint = suggest(basename(name), names, 'pipelines');
   throw new UsageError(`there is no pipeline ${name}\n  ${hint}`);
 }
 
