@@ -9,7 +9,7 @@ import { lossStep, pretrainingStep } from '../model/steps.ts';
 import { refusingBadInput } from './shared/bad_input.ts';
 import { writeCurve } from './shared/curve.ts';
 import { loadStep, rowPositions } from './shared/executables.ts';
-import { meanLoss } from './shared/held_out.ts';
+import { openHeldOut } from './shared/held_out.ts';
 import { schedules } from './shared/schedule.ts';
 import { runTraining } from './shared/training.ts';
 
@@ -42,7 +42,7 @@ export default defineStage({
     curve: { path: 'curve.csv', description: 'Loss, learning rate and gradient norm of each step; held-out loss.' },
   },
   async run(context) {
-    const { params, inputs, outputs, signal, log, progress, measure } = context;
+    const { params, inputs, outputs } = context;
     const { batch, length, seed } = params;
     const data = await refusingBadInput(() => readTextDataset(inputs.data));
     const config = modelSizes(params, data.meta.vocabSize);
@@ -60,34 +60,34 @@ export default defineStage({
     training.write('positions', rowPositions(batch, length));
 
     const dense = { kind: 'dense', storage: 'bf16' } as const;
-    const held = await loadStep('loss step', lossStep({ config, matrices: () => dense, batch, length }), context);
-    held.write('positions', rowPositions(batch, length));
     const heldBatches = [...evaluationBatches(data.splits.validation, { batch, length })];
-    const measured = heldBatches.slice(0, Math.max(1, Math.floor(params.eval_tokens / (batch * length))));
-
-    const started = performance.now();
+    const heldOut = await openHeldOut(
+      {
+        step: lossStep({ config, matrices: () => dense, batch, length }),
+        batch,
+        length,
+        batches: heldBatches.slice(0, Math.max(1, Math.floor(params.eval_tokens / (batch * length)))),
+        training,
+        trained: names,
+        writeFrozen: () => {},
+      },
+      context,
+    );
     const curve = await runTraining({
       program: training,
       batches: batches(data.splits.train, { batch, length, seed }),
       schedule: { kind: params.schedule, peak: params.lr, steps: params.steps, warmup: params.warmup },
       evaluateEvery: params.eval_every,
-      heldOutLoss() {
-        for (const name of names) held.write(name, training.read(name));
-        return meanLoss(held, measured);
-      },
-      signal,
-      log,
-      progress,
+      heldOut,
+      context,
     });
-    const seconds = (performance.now() - started) / 1000;
-    measure('tokens per second', Math.round((params.steps * batch * length) / seconds));
 
     const weights = new Map<string, DenseWeight>();
     for (const [name, shape] of weightShapes(config)) {
       weights.set(name, { kind: 'dense', shape, data: training.read(name) as Float32Array });
     }
     training.dispose();
-    held.dispose();
+    heldOut.dispose();
     writeCheckpoint(outputs.model, { config, weights }, 'BF16');
     copyTokenizer(inputs.tokenizer, outputs.model);
     writeCurve(outputs.curve, curve);

@@ -11,7 +11,7 @@ import { refusingBadInput } from './shared/bad_input.ts';
 import { writeCurve } from './shared/curve.ts';
 import { firstExamples, longestRow } from './shared/examples.ts';
 import { loadStep, rowPositions } from './shared/executables.ts';
-import { meanLoss } from './shared/held_out.ts';
+import { openHeldOut } from './shared/held_out.ts';
 import { readModel, refuseOtherVocabulary } from './shared/model_folder.ts';
 import { schedules } from './shared/schedule.ts';
 import { parseTargets } from './shared/targets.ts';
@@ -49,7 +49,7 @@ export default defineStage({
     summary: { path: 'summary.json', description: 'Planned peak memory by group (bytes), sizes, final losses.' },
   },
   async run(context) {
-    const { params, inputs, outputs, signal, log, progress, measure } = context;
+    const { params, inputs, outputs } = context;
     const { batch, seed } = params;
     const lora = { rank: params.rank, alpha: params.alpha, targets: parseTargets(params.targets) };
     const { base, data } = await refusingBadInput(() => ({
@@ -76,31 +76,31 @@ export default defineStage({
     training.write('positions', rowPositions(batch, length));
 
     const names = [...adapterShapes(config, lora).keys()];
-    const held = await loadStep('loss step', lossStep({ config, matrices, lora, batch, length }), context);
-    base.writeTo(held);
-    held.write('positions', rowPositions(batch, length));
-    const heldBatches = [...evaluationBatches(firstExamples(validation, params.eval_examples), { batch, length })];
-
-    const started = performance.now();
+    const heldOut = await openHeldOut(
+      {
+        step: lossStep({ config, matrices, lora, batch, length }),
+        batch,
+        length,
+        batches: [...evaluationBatches(firstExamples(validation, params.eval_examples), { batch, length })],
+        training,
+        trained: names,
+        writeFrozen: base.writeTo,
+      },
+      context,
+    );
     const curve = await runTraining({
       program: training,
       batches: batches(train, { batch, length, seed }),
       schedule: { kind: params.schedule, peak: params.lr, steps: params.steps, warmup: params.warmup },
       evaluateEvery: params.eval_every,
-      heldOutLoss() {
-        for (const name of names) held.write(name, training.read(name));
-        return meanLoss(held, heldBatches);
-      },
-      signal,
-      log,
-      progress,
+      heldOut,
+      context,
     });
-    measure('seconds per step, evaluation included', (performance.now() - started) / 1000 / params.steps);
 
     const tensors = new Map(names.map((name) => [name, training.read(name) as Float32Array]));
     const memory = peakMemory(training.program);
     training.dispose();
-    held.dispose();
+    heldOut.dispose();
     writeAdapter(outputs.adapter, { config, lora, tensors });
     writeCurve(outputs.curve, curve);
     const last = curve.at(-1)!;

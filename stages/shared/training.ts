@@ -4,6 +4,7 @@ import type { Executable } from '../../compile/program.ts';
 import { StageError } from '../../engine/stage.ts';
 import type { Batch } from '../../model/batches.ts';
 import type { CurvePoint } from './curve.ts';
+import type { HeldOut } from './held_out.ts';
 import { learningRate, type Schedule } from './schedule.ts';
 
 export interface TrainingRun {
@@ -13,11 +14,13 @@ export interface TrainingRun {
   readonly schedule: Schedule;
   /** Held-out loss is measured after every so many steps and after the last. */
   readonly evaluateEvery: number;
-  /** The held-out loss of the program's present states. */
-  heldOutLoss(): number;
-  readonly signal: AbortSignal;
-  log(line: string): void;
-  progress(done: number, total: number): void;
+  readonly heldOut: HeldOut;
+  readonly context: {
+    readonly signal: AbortSignal;
+    log(line: string): void;
+    progress(done: number, total: number): void;
+    measure(name: string, value: number): void;
+  };
 }
 
 /**
@@ -25,9 +28,10 @@ export interface TrainingRun {
  * @throws StageError when the loss stops being a number.
  */
 export async function runTraining(run: TrainingRun): Promise<CurvePoint[]> {
-  const { program, schedule } = run;
+  const { program, schedule, context } = run;
   const takesStep = program.program.buffers.some(({ name, role }) => name === 'step' && role === 'input');
   const curve: CurvePoint[] = [];
+  let seconds = 0;
   for (let step = 1; step <= schedule.steps; step++) {
     const { tokens, targets } = run.batches.next().value as Batch;
     const rate = learningRate(schedule, step);
@@ -35,7 +39,9 @@ export async function runTraining(run: TrainingRun): Promise<CurvePoint[]> {
     program.write('targets', targets);
     program.write('hyper', Float32Array.of(rate, step));
     if (takesStep) program.write('step', Int32Array.of(step));
+    const started = performance.now();
     program.run();
+    seconds += (performance.now() - started) / 1000;
     const [loss, gradientNorm] = [program.read('loss')[0]!, program.read('norm')[0]!];
     if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) {
       throw new StageError(
@@ -43,17 +49,18 @@ export async function runTraining(run: TrainingRun): Promise<CurvePoint[]> {
       );
     }
     const measured = step % run.evaluateEvery === 0 || step === schedule.steps;
-    const validationLoss = measured ? run.heldOutLoss() : null;
+    const validationLoss = measured ? run.heldOut.loss() : null;
     curve.push({ step, loss, learningRate: rate, gradientNorm, validationLoss });
     if (validationLoss !== null) {
-      run.log(
+      context.log(
         `step ${step}: loss ${loss.toFixed(4)}, held-out ${validationLoss.toFixed(4)}, lr ${rate.toPrecision(3)}`,
       );
     }
-    run.progress(step, schedule.steps);
+    context.progress(step, schedule.steps);
     // Lets the progress out and a cancellation in.
     await setImmediate();
-    run.signal.throwIfAborted();
+    context.signal.throwIfAborted();
   }
+  context.measure('seconds per step', seconds / schedule.steps);
   return curve;
 }
