@@ -2,7 +2,7 @@
 import type { Event } from '../engine/events.ts';
 import type { Graph } from '../engine/graph.ts';
 import { failureText, noteText, publishedName, summaryText } from './messages.ts';
-import type { Report } from './run.ts';
+import type { Report } from './report.ts';
 import { columns, duration, paint, print, shorten } from './text.ts';
 
 interface Running {

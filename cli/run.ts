@@ -1,9 +1,9 @@
 /** `pipe run`: runs what is not up to date, and shows how it goes. */
-import type { Emit } from '../engine/events.ts';
 import { makePlan } from '../engine/plan.ts';
 import { type RunOutcome, runPipeline } from '../engine/run.ts';
 import { LineReport } from './lines.ts';
 import { LiveReport } from './live.ts';
+import type { Report } from './report.ts';
 import { openForRun, type RequestOptions, withWorkspace } from './request.ts';
 import { planJson, printPlan } from './status.ts';
 import { isWatched, print, printJson } from './text.ts';
@@ -14,12 +14,6 @@ export interface RunCommandOptions extends RequestOptions {
   readonly dryRun?: true;
   readonly force?: true;
   readonly json?: true;
-}
-
-/** Something that shows a run: it hears every event and is closed when the run is over, however it ends. */
-export interface Report {
-  readonly hear: Emit;
-  close(): void;
 }
 
 /** @returns 0 when all is done, 1 when a task failed, 130 when the run was interrupted. */

@@ -1,9 +1,10 @@
 /** The `pipe` command from outside: what it prints, what it leaves, and its exit codes. */
+import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { buildProgram } from '../cli/program.ts';
-import { folderWith, speaker } from './support/command.ts';
+import { folderWith, speaker } from './support/pipe_command.ts';
 
 const talk = `name: talk
 params: { words: [a, b], fail: false }
@@ -138,7 +139,6 @@ describe('run', () => {
 
 /** Command lines of processes whose working folder lies in `root`. */
 function processesIn(root: string): string[] {
-  const { execFileSync } = process.getBuiltinModule('node:child_process');
   const script = 'for p in /proc/[0-9]*; do case "$(readlink $p/cwd)" in "$0"*) echo $p;; esac; done';
   return execFileSync('sh', ['-c', script, root], { encoding: 'utf8' }).split('\n').filter(Boolean);
 }
