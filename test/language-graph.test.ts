@@ -124,7 +124,7 @@ describe('params', () => {
     ['a: b', 'a: b'],
     ['${{ 1 }}', '${{ 1 }}'],
   ])('%j on the command line is %j', async (text, wanted) => {
-    expect((await graphOf(study, { params: [`steps=${text}`] })).params['steps']).toEqual(wanted);
+    expect((await graphOf(study, { params: [`steps=${text}`] })).params.steps).toEqual(wanted);
   });
 
   it('may use each other in any order', async () => {
