@@ -4,9 +4,10 @@
 #include <cstring>
 #include <memory>
 
+#include "errors.h"
 #include "kernels/cpu/bf16.h"
 #include "kernels/cpu/nf4.h"
-#include "kernels/kernels.h"
+#include "kernels/registry.h"
 #include "runtime.h"
 
 namespace pipe {

@@ -4,38 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <stdexcept>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "storage.h"
+
 namespace pipe {
-
-enum class Storage { float32, bf16, int32, uint8 };
-
-inline size_t bytes_of(Storage storage) {
-  switch (storage) {
-    case Storage::bf16:
-      return 2;
-    case Storage::uint8:
-      return 1;
-    default:
-      return 4;
-  }
-}
-
-inline const char* name_of(Storage storage) {
-  switch (storage) {
-    case Storage::float32:
-      return "float32";
-    case Storage::bf16:
-      return "bf16";
-    case Storage::int32:
-      return "int32";
-    default:
-      return "uint8";
-  }
-}
 
 using Shape = std::vector<int64_t>;
 
@@ -70,11 +45,6 @@ struct Program {
   std::vector<Buffer> buffers;
   std::vector<Call> calls;
   size_t arena_bytes = 0;
-};
-
-// A program that cannot be loaded, or data that a kernel cannot take: what is wrong and where.
-struct ProgramError : std::runtime_error {
-  using std::runtime_error::runtime_error;
 };
 
 }  // namespace pipe

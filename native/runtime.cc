@@ -6,8 +6,8 @@
 #include <cstring>
 #include <new>
 
+#include "errors.h"
 #include "kernels/cpu/gemm.h"
-#include "kernels/kernels.h"
 #include "kernels/operands.h"
 
 namespace pipe {

@@ -1,33 +1,14 @@
 // The runtime: one arena, a program resolved to steps over raw addresses, and the loop that runs them.
 #pragma once
 
-#include <functional>
 #include <memory>
+#include <vector>
 
-#include "parallel.h"
+#include "context.h"
+#include "kernels/registry.h"
 #include "program.h"
 
 namespace pipe {
-
-// What a kernel may use beside its operands. All of it is allocated when the program is loaded.
-struct Context {
-  Pool& pool;
-  float* shared = nullptr;  // Step::shared floats, one for all threads
-  float* local = nullptr;   // Step::local floats for each thread
-  size_t local_stride = 0;
-  float* packing = nullptr;  // where GEMM packs its operands, for each thread
-  size_t packing_stride = 0;
-
-  float* local_of(int thread) const { return local + local_stride * static_cast<size_t>(thread); }
-  float* packing_of(int thread) const { return packing + packing_stride * static_cast<size_t>(thread); }
-};
-
-// One call, resolved: what to run, and how much workspace it needs, in floats.
-struct Step {
-  std::function<void(Context&)> run;
-  size_t shared = 0;
-  size_t local = 0;
-};
 
 // Memory aligned to a cache line (and vector), zeroed.
 class AlignedMemory {

@@ -2,7 +2,8 @@
 #include <algorithm>
 #include <numeric>
 
-#include "binders.h"
+#include "kernels.h"
+#include "registry.h"
 
 namespace pipe {
 
@@ -41,39 +42,47 @@ Step assign(Operands& o) {
   return {[=](Context& c) { copy(c, out.f32(), x.f32(), x.size()); }, 0, 0};
 }
 
-constexpr size_t most_axes = 8;
-
-Shape shape_of(const Operands& o, const Tensor& x) {
+const Shape& shape_of(const Operands& o, const Tensor& x) {
   o.require(x.buffer->shape.size() <= most_axes, "takes tensors of at most 8 dimensions");
   return x.buffer->shape;
 }
 
+Axes axes_of(const Shape& list) {
+  Axes axes{list.size(), {}};
+  std::copy(list.begin(), list.end(), axes.at);
+  return axes;
+}
+
 Step bind_transpose(Operands& o) {
   const Tensor x = o.tensor(0, "x");
-  const Shape shape = shape_of(o, x);
-  const std::vector<int64_t> perm = o.integers("perm");
-  std::vector<int64_t> axes(shape.size());
+  const Shape& shape = shape_of(o, x);
+  const Shape perm = o.integers("perm");
+  Shape axes(shape.size());
   std::iota(axes.begin(), axes.end(), 0);
   o.require(std::is_permutation(perm.begin(), perm.end(), axes.begin(), axes.end()),
             "has perm " + to_string(perm) + ", which does not order the axes of " + to_string(shape));
   Shape turned;
   for (const int64_t axis : perm) turned.push_back(shape[static_cast<size_t>(axis)]);
   const Tensor out = o.output(turned);
-  return {[=](Context& c) { transpose(c, out.f32(), x.f32(), shape, perm); }, 0, 0};
+  return {[=, from = axes_of(shape), to = axes_of(perm)](Context& c) { transpose(c, out.f32(), x.f32(), from, to); }, 0,
+          0};
 }
 
 Step bind_slice(Operands& o) {
   const Tensor x = o.tensor(0, "x");
-  const Shape shape = shape_of(o, x);
-  const std::vector<int64_t> begin = o.integers("begin");
-  const std::vector<int64_t> size = o.integers("size");
+  const Shape& shape = shape_of(o, x);
+  const Shape begin = o.integers("begin");
+  const Shape size = o.integers("size");
   bool inside = begin.size() == shape.size() && size.size() == shape.size();
   for (size_t axis = 0; inside && axis < shape.size(); ++axis)
     inside = begin[axis] >= 0 && size[axis] > 0 && size[axis] <= shape[axis] - begin[axis];
   o.require(inside, "takes " + to_string(size) + " from " + to_string(begin) + " of " + to_string(shape) +
                         "; begin and size must name a part of it, every axis given");
-  const Tensor out = o.output(Shape(size));
-  return {[=](Context& c) { slice(c, out.f32(), x.f32(), shape, begin, size); }, 0, 0};
+  const Tensor out = o.output(size);
+  return {[=, of = axes_of(shape), from = axes_of(begin), extent = axes_of(size)](Context& c) {
+            slice(c, out.f32(), x.f32(), of, from, extent);
+          },
+          0, 0};
 }
 
 int64_t product(Shape::const_iterator from, Shape::const_iterator to) {
@@ -87,28 +96,26 @@ Step bind_concat(Operands& o) {
   o.require(axis < static_cast<int64_t>(shape.size()), "joins along axis " + std::to_string(axis) + " of " + to_string(shape));
   Shape joined = shape;
   joined[static_cast<size_t>(axis)] = 0;
-  std::vector<const float*> parts;
-  std::vector<int64_t> widths;
+  std::vector<Part> parts;
   for (size_t i = 0; i < o.count(); ++i) {
     const Tensor part = o.tensor(i, "part");
     Shape other = part.buffer->shape;
     o.require(other.size() == shape.size(), "joins " + to_string(other) + " to " + to_string(shape));
     joined[static_cast<size_t>(axis)] += other[static_cast<size_t>(axis)];
-    parts.push_back(part.f32());
-    widths.push_back(product(other.begin() + axis, other.end()));
+    parts.push_back({part.f32(), product(other.begin() + axis, other.end())});
     other[static_cast<size_t>(axis)] = shape[static_cast<size_t>(axis)];
     o.require(other == shape, "joins " + to_string(part.buffer->shape) + " to " + to_string(shape) + " along axis " +
                                   std::to_string(axis));
   }
   const Tensor out = o.output(joined);
   const int64_t outer = product(shape.begin(), shape.begin() + axis);
-  return {[=](Context& c) { concat(c, out.f32(), parts, widths, outer); }, 0, 0};
+  return {[=](Context& c) { concat(c, out.f32(), parts.data(), parts.size(), outer); }, 0, 0};
 }
 
 Step bind_sum(Operands& o) {
   const Tensor x = o.tensor(0, "x");
   const Shape& shape = x.buffer->shape;
-  std::vector<int64_t> axes = o.integers("axis");
+  Shape axes = o.integers("axis");
   std::sort(axes.begin(), axes.end());
   bool neighbours = true;
   for (size_t i = 0; i < axes.size(); ++i)

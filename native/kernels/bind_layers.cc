@@ -1,5 +1,6 @@
 // Binders of GPT-2's layers: layer norm, GELU, attention, embeddings, dropout.
-#include "binders.h"
+#include "kernels.h"
+#include "registry.h"
 
 namespace pipe {
 

@@ -1,5 +1,6 @@
 // Binders of linear maps: plain, NF4, LoRA, batched.
-#include "binders.h"
+#include "kernels.h"
+#include "registry.h"
 
 namespace pipe {
 

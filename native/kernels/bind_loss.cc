@@ -1,7 +1,8 @@
 // Binders of the loss and its gradients.
 #include <algorithm>
 
-#include "binders.h"
+#include "kernels.h"
+#include "registry.h"
 
 namespace pipe {
 

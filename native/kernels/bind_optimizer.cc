@@ -1,5 +1,6 @@
 // Binders of the optimizer.
-#include "binders.h"
+#include "kernels.h"
+#include "registry.h"
 
 namespace pipe {
 
@@ -7,14 +8,15 @@ namespace {
 
 Step global_norm(Operands& o) {
   o.require(o.count() > 0, "has no operands");
-  std::vector<Tensor> gradients;
+  std::vector<Gradient> gradients;
   size_t parts = 0;
   for (size_t i = 0; i < o.count(); ++i) {
-    gradients.push_back(o.tensor(i, "gradient"));
-    parts += static_cast<size_t>((gradients.back().size() + global_norm_chunk - 1) / global_norm_chunk);
+    const Tensor gradient = o.tensor(i, "gradient");
+    gradients.push_back({gradient.f32(), gradient.size()});
+    parts += static_cast<size_t>((gradient.size() + global_norm_chunk - 1) / global_norm_chunk);
   }
   const Tensor norm = o.output(1);
-  return {[=](Context& c) { pipe::global_norm(c, norm.f32(), gradients); }, 2 * parts, 0};
+  return {[=](Context& c) { pipe::global_norm(c, norm.f32(), gradients.data(), gradients.size()); }, 2 * parts, 0};
 }
 
 // Operands and output of the two running averages.

@@ -1,30 +1,18 @@
-// What every kernel computes, with shapes; and the door from a kernel's name in a program to a step that runs it.
+// What every kernel computes, with shapes.
 //
 // Tensors are float32, dense, the last dimension contiguous, unless said otherwise. `Weights` are float32 or bf16. N counts
-// rows (batch * time). An output is written whole. "shared" and "local" are the workspace, in floats, that a kernel
-// uses of Context: one for all threads, and one for each.
+// rows (batch * time). An output is written whole. "shared" and "local" are the floats of Context's workspace that a
+// kernel uses: one for all threads, and one for each. Kernels are named in programs by registry.h.
 #pragma once
 
-#include <string>
-#include <vector>
+#include <cstddef>
+#include <cstdint>
 
-#include "../runtime.h"
+#include "../context.h"
+#include "../storage.h"
 #include "cpu/nf4.h"
-#include "operands.h"
 
 namespace pipe {
-
-// Makes a step of a call, or throws ProgramError.
-using Bind = Step (*)(Operands&);
-
-// The binder of a kernel, or nullptr.
-Bind find_kernel(const std::string& name);
-std::vector<std::string> kernel_names();
-
-// Input data that a kernel cannot take, found before anything is read or written with it.
-struct DataError : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
 
 // ---- Linear maps ------------------------------------------------------------------------------------------------
 
@@ -145,7 +133,11 @@ void dropout(Context&, float* y, const float* x, const int32_t* step, const Drop
 // norm[1] = sqrt of the sum of squares of all elements of all gradients, in float64.
 // shared: 2 floats for each global_norm_chunk elements, or part of it, of each gradient
 inline constexpr int64_t global_norm_chunk = 4096;
-void global_norm(Context&, float* norm, const std::vector<Tensor>& gradients);
+struct Gradient {
+  const float* data;
+  int64_t size;
+};
+void global_norm(Context&, float* norm, const Gradient* gradients, size_t count);
 // out[n] = beta1 m + (1 - beta1) c g, where c = min(1, max_norm / (norm + 1e-6)), or 1 if max_norm is 0. out may be m.
 void adamw_mean(Context&, float* out, const float* m, const float* g, const float* norm, double beta1,
                 double max_norm, int64_t n);
@@ -169,14 +161,22 @@ void arithmetic(Context&, Arithmetic, float* out, const float* a, int64_t a_size
                 int64_t n);
 // out[n] = x[n]
 void copy(Context&, float* out, const float* x, int64_t n);
+// One number an axis: extents, positions, an order of axes.
+inline constexpr size_t most_axes = 8;
+struct Axes {
+  size_t rank = 0;
+  int64_t at[most_axes] = {};
+};
 // out = x with its axes in the order perm: out's axis i is x's axis perm[i].
-void transpose(Context&, float* out, const float* x, const Shape& shape, const std::vector<int64_t>& perm);
-// out = the part of x that begins at begin[axis] and has size[axis] elements along each axis
-void slice(Context&, float* out, const float* x, const Shape& shape, const std::vector<int64_t>& begin,
-           const std::vector<int64_t>& size);
-// out[outer, sum of widths] = the parts side by side; part i is [outer, widths[i]]
-void concat(Context&, float* out, const std::vector<const float*>& parts, const std::vector<int64_t>& widths,
-            int64_t outer);
+void transpose(Context&, float* out, const float* x, const Axes& shape, const Axes& perm);
+// out = the part of x that begins at begin and has `size` elements along each axis
+void slice(Context&, float* out, const float* x, const Axes& shape, const Axes& begin, const Axes& size);
+// out[outer, sum of widths] = the parts side by side, each [outer, width]
+struct Part {
+  const float* data;
+  int64_t width;
+};
+void concat(Context&, float* out, const Part* parts, size_t count, int64_t outer);
 // out[outer, inner] = x[outer, summed, inner] summed over the middle axis
 void sum(Context&, float* out, const float* x, int64_t outer, int64_t summed, int64_t inner);
 

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "../errors.h"
+
 namespace pipe {
 
 std::string to_string(const Shape& shape) {

@@ -26,14 +26,6 @@ struct Tensor {
   uint8_t* u8() const { return reinterpret_cast<uint8_t*>(data); }
 };
 
-// Numbers that may be held in 16 bits: a weight, a gain, a bias, or none.
-struct Weights {
-  const void* data = nullptr;
-  Storage storage = Storage::float32;
-
-  explicit operator bool() const { return data != nullptr; }
-};
-
 inline Weights weights(const Tensor& t) { return t ? Weights{t.data, t.buffer->storage} : Weights{}; }
 
 using Storages = std::initializer_list<Storage>;

@@ -1,7 +1,7 @@
 // From a kernel's name to its binder.
-#include <map>
+#include "registry.h"
 
-#include "binders.h"
+#include <map>
 
 namespace pipe {
 

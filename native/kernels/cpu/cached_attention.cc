@@ -1,7 +1,9 @@
 // Attention of one new token a sequence over the keys and values kept of those before it.
 #include <algorithm>
 #include <cstring>
+#include <string>
 
+#include "../../errors.h"
 #include "../kernels.h"
 #include "softmax.h"
 
@@ -42,11 +44,8 @@ void cached_attention(Context& context, float* y, const float* qkv, const float*
       const float* q = qkv + b * 3 * s.C + column;
       const float* k = keys + b * s.P * s.C + column;
       const float* v = values + b * s.P * s.C + column;
-      for (int64_t t = 0; t < seen; ++t) {
-        Floats total{};
-        for_vectors(0, width, [&](int64_t i, int64_t n) { total += load(q + i, n) * load(k + t * s.C + i, n); });
-        p[t] = sum(total);
-      }
+      for (int64_t t = 0; t < seen; ++t)
+        p[t] = sum_terms(width, [&](int64_t i, int64_t n) { return load(q + i, n) * load(k + t * s.C + i, n); });
       softmax(p, seen, scale);
       for_vectors(0, width, [&](int64_t i, int64_t n) {
         Floats total{};

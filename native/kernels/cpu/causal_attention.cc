@@ -46,9 +46,8 @@ void softmax_backward(float* dp, const float* p, const Head& head, int64_t first
   for (int64_t i = 0; i < rows; ++i) {
     const float* attention = p + i * keys;
     float* gradient = dp + i * keys;
-    Floats total{};
-    for_vectors(0, keys, [&](int64_t j, int64_t n) { total += load(attention + j, n) * load(gradient + j, n); });
-    const float weighted = sum(total);
+    const float weighted =
+        sum_terms(keys, [&](int64_t j, int64_t n) { return load(attention + j, n) * load(gradient + j, n); });
     const auto score = [&](Floats a, Floats d) { return head.scale * a * (d - weighted); };
     map(0, keys, gradient, score, attention, gradient);
   }

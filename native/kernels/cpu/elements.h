@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "../../runtime.h"
+#include "../../context.h"
 
 namespace pipe {
 

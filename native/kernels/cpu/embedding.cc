@@ -1,7 +1,9 @@
 // Rows of a table by id, and the sum of gradients by id.
 #include <algorithm>
 #include <cstring>
+#include <string>
 
+#include "../../errors.h"
 #include "../kernels.h"
 #include "simd.h"
 #include "weights.h"

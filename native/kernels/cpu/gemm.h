@@ -4,8 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../../runtime.h"
-#include "../operands.h"
+#include "../../context.h"
+#include "../../storage.h"
 #include "nf4.h"
 
 namespace pipe {

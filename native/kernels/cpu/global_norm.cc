@@ -24,21 +24,21 @@ double sum_of_squares(const float* x, int64_t n) {
 
 }  // namespace
 
-void global_norm(Context& context, float* norm, const std::vector<Tensor>& gradients) {
+void global_norm(Context& context, float* norm, const Gradient* gradients, size_t count) {
   double* parts = reinterpret_cast<double*>(context.shared);
-  int64_t count = 0;
-  for (const Tensor& gradient : gradients) {
-    const int64_t n = gradient.size();
-    const int64_t chunks = (n + global_norm_chunk - 1) / global_norm_chunk;
-    context.pool.split(chunks, 8, [&](int, int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i)
-        parts[count + i] = sum_of_squares(gradient.f32() + i * global_norm_chunk,
-                                          std::min(global_norm_chunk, n - i * global_norm_chunk));
+  double* end = parts;
+  for (const Gradient* g = gradients; g < gradients + count; ++g) {
+    const int64_t chunks = (g->size + global_norm_chunk - 1) / global_norm_chunk;
+    context.pool.split(chunks, 8, [&](int, int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) {
+        const int64_t begin = i * global_norm_chunk;
+        end[i] = sum_of_squares(g->data + begin, std::min(global_norm_chunk, g->size - begin));
+      }
     });
-    count += chunks;
+    end += chunks;
   }
   double total = 0;
-  for (int64_t i = 0; i < count; ++i) total += parts[i];
+  for (const double* part = parts; part < end; ++part) total += *part;
   *norm = static_cast<float>(std::sqrt(total));
 }
 

@@ -15,18 +15,10 @@ struct Moments {
   float scale;  // 1 / sqrt(variance + epsilon)
 };
 
-// The sum of term(i, n) over the vectors of a row; lanes past n do not count.
-template <class Term>
-float sum_row(int64_t C, const Term& term) {
-  Floats total{};
-  for_vectors(0, C, [&](int64_t i, int64_t n) { total += first_lanes(term(i, n), n); });
-  return sum(total);
-}
-
 // Two passes: the variance as a mean of squares less a squared mean would lose digits.
 Moments moments(const float* x, float epsilon, int64_t C) {
-  const float mean = sum_row(C, [&](int64_t i, int64_t n) { return load(x + i, n); }) / static_cast<float>(C);
-  const float squares = sum_row(C, [&](int64_t i, int64_t n) {
+  const float mean = sum_terms(C, [&](int64_t i, int64_t n) { return load(x + i, n); }) / static_cast<float>(C);
+  const float squares = sum_terms(C, [&](int64_t i, int64_t n) {
     const Floats d = load(x + i, n) - mean;
     return d * d;
   });
@@ -63,9 +55,9 @@ void layer_norm_backward_input(Context& context, float* dx, const float* dy, con
       const Moments m = moments(in, epsilon, C);
       const auto g = [&](int64_t i, int64_t n) { return load(d + i, n) * load(gains + i, n); };
       const auto z = [&](int64_t i, int64_t n) { return (load(in + i, n) - m.mean) * m.scale; };
-      const float mean_g = sum_row(C, g) / static_cast<float>(C);
+      const float mean_g = sum_terms(C, g) / static_cast<float>(C);
       const float mean_gz =
-          sum_row(C, [&](int64_t i, int64_t n) { return g(i, n) * z(i, n); }) / static_cast<float>(C);
+          sum_terms(C, [&](int64_t i, int64_t n) { return g(i, n) * z(i, n); }) / static_cast<float>(C);
       for_vectors(0, C, [&](int64_t i, int64_t n) {
         store(dx + row * C + i, m.scale * (g(i, n) - mean_g - z(i, n) * mean_gz), n);
       });

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string>
 
+#include "../../errors.h"
 #include "softmax.h"
 
 namespace pipe {
@@ -28,7 +30,7 @@ void log_probs(Context& context, const Loss& loss, const LossChunk& chunk, float
     for (int64_t r = begin; r < end; ++r) {
       const float* logits = loss.logits + r * loss.V;
       const float largest = row_max(logits, loss.V);
-      const float normalizer = std::log(sum_exp(logits, loss.V, largest, 1.0f));
+      const float normalizer = std::log(sum_exp(logits, loss.V, largest));
       of_row[r] = logits[loss.targets[chunk.index[r]]] - largest - normalizer;
     }
   });

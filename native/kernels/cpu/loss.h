@@ -1,6 +1,7 @@
 // Logits of the rows that have a target, a chunk at a time: what the loss, its gradients and token_log_prob share.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 
 #include "../kernels.h"

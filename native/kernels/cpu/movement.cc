@@ -1,6 +1,4 @@
 // Operations that move elements and compute nothing: copy, transpose, slice, concat.
-#include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "../kernels.h"
@@ -10,36 +8,32 @@ namespace pipe {
 
 namespace {
 
-constexpr size_t most_axes = 8;
-using Extents = std::array<int64_t, most_axes>;
-
 // The number of elements from one index to the next along each axis of a dense tensor.
-Extents strides_of(const Shape& shape) {
-  Extents strides{};
+Axes strides_of(const Axes& shape) {
+  Axes strides{shape.rank, {}};
   int64_t stride = 1;
-  for (size_t axis = shape.size(); axis-- > 0; stride *= shape[axis]) strides[axis] = stride;
+  for (size_t axis = shape.rank; axis-- > 0; stride *= shape.at[axis]) strides.at[axis] = stride;
   return strides;
 }
 
 // Fills `out`, dense with these extents, from x read with these strides, in the order of out.
-void gather(float* out, const float* x, size_t rank, const Extents& extents, const Extents& strides) {
-  if (rank == 0) {
+void gather(float* out, const float* x, const Axes& extents, const Axes& strides) {
+  if (extents.rank == 0) {
     *out = *x;
     return;
   }
-  const size_t last = rank - 1;
-  Extents at{};
+  const size_t last = extents.rank - 1;
+  Axes index{extents.rank, {}};
   for (;;) {
-    for (int64_t i = 0; i < extents[last]; ++i) out[i] = x[i * strides[last]];
-    out += extents[last];
-    size_t axis = last;
-    for (;;) {
+    for (int64_t i = 0; i < extents.at[last]; ++i) out[i] = x[i * strides.at[last]];
+    out += extents.at[last];
+    for (size_t axis = last;;) {
       if (axis == 0) return;
       --axis;
-      x += strides[axis];
-      if (++at[axis] < extents[axis]) break;
-      x -= extents[axis] * strides[axis];
-      at[axis] = 0;
+      x += strides.at[axis];
+      if (++index.at[axis] < extents.at[axis]) break;
+      x -= extents.at[axis] * strides.at[axis];
+      index.at[axis] = 0;
     }
   }
 }
@@ -52,34 +46,28 @@ void copy(Context& context, float* out, const float* x, int64_t n) {
   });
 }
 
-void transpose(Context&, float* out, const float* x, const Shape& shape, const std::vector<int64_t>& perm) {
-  const Extents from = strides_of(shape);
-  Extents extents{};
-  Extents strides{};
-  for (size_t axis = 0; axis < perm.size(); ++axis) {
-    extents[axis] = shape[static_cast<size_t>(perm[axis])];
-    strides[axis] = from[static_cast<size_t>(perm[axis])];
+void transpose(Context&, float* out, const float* x, const Axes& shape, const Axes& perm) {
+  const Axes from = strides_of(shape);
+  Axes extents{perm.rank, {}};
+  Axes strides{perm.rank, {}};
+  for (size_t axis = 0; axis < perm.rank; ++axis) {
+    extents.at[axis] = shape.at[perm.at[axis]];
+    strides.at[axis] = from.at[perm.at[axis]];
   }
-  gather(out, x, shape.size(), extents, strides);
+  gather(out, x, extents, strides);
 }
 
-void slice(Context&, float* out, const float* x, const Shape& shape, const std::vector<int64_t>& begin,
-           const std::vector<int64_t>& size) {
-  const Extents strides = strides_of(shape);
-  Extents extents{};
-  for (size_t axis = 0; axis < shape.size(); ++axis) {
-    x += begin[axis] * strides[axis];
-    extents[axis] = size[axis];
-  }
-  gather(out, x, shape.size(), extents, strides);
+void slice(Context&, float* out, const float* x, const Axes& shape, const Axes& begin, const Axes& size) {
+  const Axes strides = strides_of(shape);
+  for (size_t axis = 0; axis < shape.rank; ++axis) x += begin.at[axis] * strides.at[axis];
+  gather(out, x, size, strides);
 }
 
-void concat(Context&, float* out, const std::vector<const float*>& parts, const std::vector<int64_t>& widths,
-            int64_t outer) {
+void concat(Context&, float* out, const Part* parts, size_t count, int64_t outer) {
   for (int64_t row = 0; row < outer; ++row)
-    for (size_t part = 0; part < parts.size(); ++part) {
-      std::memcpy(out, parts[part] + row * widths[part], static_cast<size_t>(widths[part]) * sizeof(float));
-      out += widths[part];
+    for (const Part* part = parts; part < parts + count; ++part) {
+      std::memcpy(out, part->data + row * part->width, static_cast<size_t>(part->width) * sizeof(float));
+      out += part->width;
     }
 }
 

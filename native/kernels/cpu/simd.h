@@ -4,8 +4,6 @@
 #include <cstdint>
 #include <utility>
 
-#include "../operands.h"
-
 namespace pipe {
 
 #if defined(__AVX512F__)
@@ -82,6 +80,22 @@ inline void for_vectors(int64_t begin, int64_t end, const Body& body) {
 // As load and store, for a vector that for_vectors gives: whole, or the first n lanes.
 inline Floats load(const float* p, int64_t n) { return n == lanes ? load(p) : load_first(p, n); }
 inline void store(float* p, Floats v, int64_t n) { n == lanes ? store(p, v) : store_first(p, v, n); }
+
+// The sum over [0, n) of term(i, count), a vector of terms of which the first `count` count: by lanes, in runs of 64
+// vectors, so that the error grows with the number of runs and not of vectors. The order is always the same.
+template <class Term>
+inline float sum_terms(int64_t n, const Term& term) {
+  constexpr int64_t run = 64 * lanes;
+  Floats total{};
+  for (int64_t begin = 0; begin < n; begin += run) {
+    Floats part{};
+    for_vectors(begin, begin + run < n ? begin + run : n, [&](int64_t i, int64_t count) {
+      part += count == lanes ? term(i, count) : first_lanes(term(i, count), count);
+    });
+    total += part;
+  }
+  return sum(total);
+}
 
 // out[i] = f(a[i], ...) for i in [begin, end), by vectors. f gives the same for a lane whatever its place, so that the
 // cut into parts and the tail change no bits.

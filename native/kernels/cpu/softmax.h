@@ -16,25 +16,20 @@ inline float row_max(const float* x, int64_t n) {
   return result;
 }
 
-// The sum of e^(scale (x - shift)).
-inline float sum_exp(const float* x, int64_t n, float shift, float scale) {
-  Floats total{};
-  for_vectors(0, n, [&](int64_t i, int64_t count) {
-    total += first_lanes(exp((load(x + i, count) - shift) * scale), count);
-  });
-  return sum(total);
+// The sum of e^(x - shift).
+inline float sum_exp(const float* x, int64_t n, float shift) {
+  return sum_terms(n, [&](int64_t i, int64_t count) { return exp(load(x + i, count) - shift); });
 }
 
 // x = softmax(scale x) in place, scale > 0.
 inline void softmax(float* x, int64_t n, float scale) {
   const float shift = row_max(x, n);
-  Floats total{};
-  for_vectors(0, n, [&](int64_t i, int64_t count) {
+  const float total = sum_terms(n, [&](int64_t i, int64_t count) {
     const Floats e = exp((load(x + i, count) - shift) * scale);
     store(x + i, e, count);
-    total += first_lanes(e, count);
+    return e;
   });
-  const float inverse = 1 / sum(total);
+  const float inverse = 1 / total;
   map(0, n, x, [inverse](Floats v) { return v * inverse; }, x);
 }
 

@@ -13,11 +13,8 @@ void sum(Context& context, float* out, const float* x, int64_t outer, int64_t su
     return;
   }
   context.pool.split(outer, 1 + 32768 / summed, [&](int, int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      Floats total{};
-      for_vectors(0, summed, [&](int64_t j, int64_t n) { total += load(x + i * summed + j, n); });
-      out[i] = sum(total);
-    }
+    for (int64_t i = begin; i < end; ++i)
+      out[i] = sum_terms(summed, [&](int64_t j, int64_t n) { return load(x + i * summed + j, n); });
   });
 }
 

@@ -1,6 +1,7 @@
 // Reads weights, whatever they are stored in, as float32.
 #pragma once
 
+#include "../../storage.h"
 #include "bf16.h"
 #include "simd.h"
 

@@ -1,0 +1,38 @@
+// From a kernel's name in a program to the step that runs a call of it.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "../context.h"
+#include "operands.h"
+
+namespace pipe {
+
+// One call, resolved: what to run, and how much workspace it needs, in floats.
+struct Step {
+  std::function<void(Context&)> run;
+  size_t shared = 0;
+  size_t local = 0;
+};
+
+// Checks a call's operands against kernels.h and makes its step, or throws ProgramError.
+using Bind = Step (*)(Operands&);
+
+// The binder of a kernel, or nullptr.
+Bind find_kernel(const std::string& name);
+std::vector<std::string> kernel_names();
+
+// The tables that the registry is made of, by subject.
+struct NamedBind {
+  const char* name;
+  Bind bind;
+};
+const std::vector<NamedBind>& linear_binders();
+const std::vector<NamedBind>& layer_binders();
+const std::vector<NamedBind>& loss_binders();
+const std::vector<NamedBind>& optimizer_binders();
+const std::vector<NamedBind>& core_binders();
+
+}  // namespace pipe
