@@ -1,6 +1,6 @@
 /** Bundles one module with esbuild and tells what went into it: local files in normal form, packages, assets. */
 import { existsSync, readFileSync, realpathSync } from 'node:fs';
-import { dirname, extname, join, sep } from 'node:path';
+import { dirname, extname, join, relative, sep } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { BuildFailure, Loader, OnLoadResult, PluginBuild } from 'esbuild';
 import { sha256 } from './digest.ts';
@@ -164,10 +164,14 @@ async function bundleModule(
   }
 }
 
-/** Whether what a source file names is content that it brings along: no folder that holds the file, nothing made at run time. */
+/**
+ * Whether what a source file names is content that it brings along: no folder that holds the file, nothing made at run time.
+ * Judged by the way from the file alone: the checkout may itself lie below a folder called `build`.
+ */
 function isAsset(path: string, source: string): boolean {
   const folder = path.endsWith(sep) ? path : path + sep;
-  return !source.startsWith(folder) && !/[\\/](node_modules|build|dist|cache|results)[\\/]/.test(folder);
+  const way = `${sep}${relative(dirname(source), path)}${sep}`;
+  return !source.startsWith(folder) && !/[\\/](node_modules|build|dist|cache|results)[\\/]/.test(way);
 }
 
 function isPrebuilt(path: string): boolean {

@@ -1,6 +1,8 @@
-/** Runs once before the tests: builds the `pipe` command that tests run, and the TensorFlow.js bundle that model/tf.ts imports. */
+/** Runs once before the tests: builds what `npm install` builds, of the present sources, so that no test waits for a compiler. */
 export default async function setup(): Promise<void> {
   const { buildCommand } = await import('../scripts/build.mjs');
+  const { buildNative } = await import('../scripts/build-native.mjs');
   const { bundleTfjs } = await import('../scripts/tfjs-bundle.mjs');
-  await Promise.all([buildCommand(), bundleTfjs()]);
+  // Without a compiler there is no addon: the tests that need it say so.
+  await Promise.all([buildCommand(), bundleTfjs(), buildNative()]);
 }
