@@ -1,194 +1,89 @@
-/** What the engine itself costs: no-op runs and status as whole processes, a trivial task in a warm worker, hashing. */
-import { execFileSync } from 'node:child_process';
-import { createHash } from 'node:crypto';
-import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+/** What the engine itself costs: whole commands that have nothing to do, and a trivial task in a warm worker. */
+import { execFileSync, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
-import { identify, readFacts } from '../engine/assess.ts';
-import { digestFile } from '../engine/digest.ts';
-import type { Graph } from '../engine/graph.ts';
-import { openGraph } from '../engine/graphs.ts';
-import { canonicalJson } from '../engine/manifest.ts';
-import type { Artifact } from '../engine/record.ts';
+import { setTimeout } from 'node:timers/promises';
 import { runPipeline } from '../engine/run.ts';
-import { openWorkspace, type Workspace } from '../engine/workspace.ts';
+import { inProject, pipeline, recordAll, withGraph } from './engine_project.ts';
+import { type Figure, type Sample, type Skipped, type Subject, sampleOf, takeTurns } from './figure.ts';
 
-export interface Figure {
-  readonly name: string;
-  readonly value: number;
-  readonly unit: string;
-  readonly target: string;
-}
+const root = join(import.meta.dirname, '..');
+const pipe = join(root, 'dist', 'pipe.mjs');
+const study = 'pipelines/layer-sensitivity.yaml';
 
-const stage = `import { writeFileSync } from 'node:fs';
-import { defineStage } from 'pipe/stage';
-export default defineStage({
-  description: 'writes a number',
-  params: { n: { type: 'integer', description: 'number' } },
-  inputs: { from: { description: 'anything', optional: true } },
-  outputs: { out: { description: 'text', path: 'out.txt' } },
-  run: ({ params, outputs }) => writeFileSync(outputs.out, String(params.n)),
-});
-`;
+/** A file's mark is trusted once it is older than a tick of the file system's clock. */
+const clockTick = 200;
 
-/** A project with a pipeline of two stages over one axis: `tasks` in all, each of the second half taking one of the first. */
-function makeProject(tasks: number): string {
-  const root = mkdtempSync(join(tmpdir(), 'pipe-bench-'));
-  for (const folder of ['stages', 'pipelines']) mkdirSync(join(root, folder));
-  writeFileSync(join(root, 'stages/number.ts'), stage);
-  const axis = Array.from({ length: tasks / 2 }, (_, n) => n).join(', ');
-  writeFileSync(
-    join(root, 'pipelines/bench.yaml'),
-    `name: bench
-stages:
-  first:
-    uses: number
-    matrix: { n: [${axis}] }
-    with: { n: "\${{ matrix.n }}" }
-  second:
-    uses: number
-    matrix: { n: [${axis}] }
-    with: { n: "\${{ matrix.n }}" }
-    in: { from: first.out }
-`,
-  );
-  return root;
-}
+export const engine: Subject = { name: 'engine', measure };
 
-/** Puts a record for every task into the store, as if each had run. */
-async function recordAll(workspace: Workspace, graph: Graph): Promise<void> {
-  const { store } = workspace;
-  const facts = await readFacts(workspace, graph.tasks);
-  const outputs = new Map<string, Record<string, Artifact>>();
-  for (const task of graph.tasks) {
-    const { manifest, key } = identify(task, facts, (id, name) => outputs.get(id)![name]!);
-    const deposit = store.deposit();
-    for (const { listing } of facts.code.values()) deposit.putBytes(canonicalJson(listing));
-    const content = `output of ${task.id}`;
-    const out: Artifact = { kind: 'file', digest: deposit.putBytes(content), bytes: content.length };
-    outputs.set(task.id, { out });
-    await deposit.commit({
-      key,
-      manifest,
-      outputs: { out },
-      log: deposit.putBytes(''),
-      startedAt: new Date(0).toISOString(),
-      seconds: 1,
-      host: { name: 'bench', platform: 'bench', cpu: 'bench', cores: 1, node: process.version },
-      measurements: {},
-      run: 'bench',
-      task: task.id,
-      producers: {},
-      sources: {},
-    });
-  }
-}
-
-/** The median of several wall-clock times of a command, in milliseconds. */
-function wholeProcess(words: readonly string[], cwd: string, rounds: number): number {
-  const times = Array.from({ length: rounds }, () => {
-    const begun = performance.now();
-    execFileSync(process.execPath, words, { cwd, stdio: 'ignore' });
-    return performance.now() - begun;
+async function measure(rounds: number): Promise<(Figure | Skipped)[]> {
+  const commands = { help: node([pipe, '--help'], root), bare: node(['-e', '0'], root) };
+  for (const command of Object.values(commands)) command();
+  const { help, bare } = await takeTurns(rounds, commands);
+  const against = { what: 'node -e 0', sample: sampleOf(bare) };
+  const figure = (what: string, measured: Sample, most?: number): Figure => ({
+    what,
+    unit: 's',
+    measured,
+    against,
+    bar: most === undefined ? undefined : { value: most },
   });
-  return times.sort((a, b) => a - b)[Math.floor(rounds / 2)]!;
-}
 
-/** @param pipe the built command, `dist/pipe.mjs`. */
-export async function benchEngine(pipe: string): Promise<Figure[]> {
-  const figures: Figure[] = [];
+  const figures: (Figure | Skipped)[] = [figure('pipe --help', sampleOf(help), 0.12)];
   for (const tasks of [10, 1000, 10_000]) {
-    const root = makeProject(tasks);
-    try {
-      const workspace = openWorkspace(root);
-      await recordAll(workspace, await openGraph(workspace, { file: 'pipelines/bench.yaml' }));
-      await workspace.close();
-      // Marks are trusted once they are older than a clock tick.
-      await new Promise((resolve) => setTimeout(resolve, 200));
-      wholeProcess([pipe, 'status', 'pipelines/bench.yaml'], root, 2);
-      const value = wholeProcess([pipe, 'status', 'pipelines/bench.yaml'], root, 5);
-      figures.push({
-        name: `status, ${tasks} tasks, nothing to do`,
-        value,
-        unit: 'ms',
-        target: tasks === 10_000 ? '<= 600' : '',
-      });
-    } finally {
-      rmSync(root, { recursive: true, force: true });
-    }
+    const what = `pipe status, ${tasks.toLocaleString('en')} tasks, nothing to do`;
+    figures.push(figure(what, await idleStatus(tasks, rounds), tasks === 10_000 ? 0.6 : undefined));
   }
-
-  const root = makeProject(30);
-  try {
-    const run = [pipe, 'run', 'pipelines/bench.yaml'];
-    wholeProcess(run, root, 1);
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    wholeProcess(run, root, 2);
-    figures.push({
-      name: 'run, 30 tasks, nothing to do',
-      value: wholeProcess(run, root, 5),
-      unit: 'ms',
-      target: '<= 400',
-    });
-  } finally {
-    rmSync(root, { recursive: true, force: true });
-  }
-
-  figures.push({ name: 'one trivial task in a warm worker', value: await trivialTask(), unit: 'ms', target: '<= 2' });
-  figures.push({
-    name: 'sha256 of a file of 1 GiB, against node:crypto in memory',
-    value: await hashing(),
-    unit: 'x',
-    target: '>= 0.9',
-  });
+  figures.push(await idleStudy(rounds, (sample) => figure(`pipe run ${study}, nothing to do`, sample, 0.4)));
+  figures.push(figure('one trivial task in a warm worker', await trivialTask(rounds), 0.002));
   return figures;
 }
 
-/** Milliseconds a task of 200 that run one after the other in one worker, from its start to its record. */
-async function trivialTask(): Promise<number> {
-  const root = makeProject(400);
-  try {
-    const workspace = openWorkspace(root);
-    const graph = await openGraph(workspace, { file: 'pipelines/bench.yaml' });
-    const times: number[] = [];
-    let begun = 0;
-    await runPipeline(workspace, graph, { jobs: 1 }, (event) => {
-      if (event.type === 'task-done') {
-        const now = performance.now();
-        times.push(now - begun);
-        begun = now;
-      }
-    });
-    await workspace.close();
-    return times.slice(20).sort((a, b) => a - b)[Math.floor((times.length - 20) / 2)]!;
-  } finally {
-    rmSync(root, { recursive: true, force: true });
-  }
+/** A command that runs Node and must succeed. */
+function node(words: readonly string[], cwd: string): () => void {
+  return () => {
+    execFileSync(process.execPath, words, { cwd, stdio: ['ignore', 'ignore', 'inherit'] });
+  };
 }
 
-/** How fast a file of 1 GiB is read and digested, as a share of what node:crypto takes to digest as much that is in memory. */
-async function hashing(): Promise<number> {
-  const folder = mkdtempSync(join(tmpdir(), 'pipe-bench-'));
-  try {
-    const path = join(folder, 'file');
-    const chunk = Buffer.alloc(4 << 20, 'content');
-    const file = openSync(path, 'w');
-    for (let i = 0; i < 256; i++) writeSync(file, chunk);
-    closeSync(file);
-    const ours: number[] = [];
-    const bare: number[] = [];
-    for (let round = 0; round < 3; round++) {
-      let begun = performance.now();
-      await digestFile(path);
-      ours.push(performance.now() - begun);
-      begun = performance.now();
-      const digest = createHash('sha256');
-      for (let i = 0; i < 256; i++) digest.update(chunk);
-      digest.digest();
-      bare.push(performance.now() - begun);
-    }
-    return Math.min(...bare) / Math.min(...ours);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
+/** `pipe status` where every task has a record; with `--check`, so that it fails if one has not. */
+function idleStatus(tasks: number, rounds: number): Promise<Sample> {
+  return inProject(tasks, async (root) => {
+    await withGraph(root, recordAll);
+    await setTimeout(clockTick);
+    return wholeCommand([pipe, 'status', pipeline, '--check'], root, rounds);
+  });
+}
+
+/** A second run of the project's own study, where the first has been made here. */
+async function idleStudy(rounds: number, figureOf: (sample: Sample) => Figure): Promise<Figure | Skipped> {
+  const { status } = spawnSync(process.execPath, [pipe, 'status', study, '--check'], { cwd: root });
+  if (status !== 0)
+    return { what: `pipe run ${study}, nothing to do`, skipped: `not up to date here: pipe run ${study}` };
+  return figureOf(await wholeCommand([pipe, 'run', study], root, rounds));
+}
+
+/** The first two times learn what later ones remember. */
+async function wholeCommand(words: readonly string[], cwd: string, rounds: number): Promise<Sample> {
+  const command = node(words, cwd);
+  for (let i = 0; i < 2; i++) command();
+  return sampleOf((await takeTurns(rounds, { command })).command);
+}
+
+/** Seconds a task, from one record to the next, of tasks that run one after the other in one worker that has run some. */
+async function trivialTask(rounds: number): Promise<Sample> {
+  const [warm, count] = [40, 400];
+  const times: number[] = [];
+  for (let round = 0; round < rounds; round++) {
+    await inProject(count, (root) =>
+      withGraph(root, async (workspace, graph) => {
+        const done: number[] = [];
+        const outcome = await runPipeline(workspace, graph, { jobs: 1 }, (event) => {
+          if (event.type === 'task-done' && event.origin === 'executed') done.push(performance.now());
+        });
+        if (done.length !== count) throw new Error(`${done.length} of ${count} tasks ran: ${JSON.stringify(outcome)}`);
+        times.push((done.at(-1)! - done[warm - 1]!) / (count - warm) / 1000);
+      }),
+    );
   }
+  return sampleOf(times);
 }

@@ -5,3 +5,9 @@ export function nativeBuild(): { path: string } | { unavailable: string };
 
 /** Builds the addon unless that build exists. */
 export function buildNative(): Promise<{ path: string } | { unavailable: string }>;
+
+/** The C++ compiler's command. */
+export function compiler(): string;
+
+/** How the native sources are compiled. */
+export function compileFlags(): string[];

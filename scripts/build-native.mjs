@@ -19,8 +19,12 @@ function cpu() {
   return `${model} ${features?.[0] ?? ''}`;
 }
 
-/** -ffast-math stays out: it would reorder the range reduction in exp. errno and traps are not used. */
-function compileFlags() {
+/**
+ * How the native sources are compiled. -ffast-math stays out: it would reorder the range reduction in exp. errno and
+ * traps are not used.
+ * @returns {string[]}
+ */
+export function compileFlags() {
   const includes = ['node-api-headers', 'node-addon-api'].map((name) => {
     const folder = join(root, 'node_modules', name);
     return `-I${name === 'node-api-headers' ? join(folder, 'include') : folder}`;
@@ -36,7 +40,8 @@ function compileFlags() {
 /** Node's own symbols are found when the addon is loaded into it. */
 const linkFlags = ['-shared', '-pthread', ...(process.platform === 'darwin' ? ['-undefined', 'dynamic_lookup'] : [])];
 
-const compiler = () => process.env.CXX || 'g++';
+/** The C++ compiler's command. @returns {string} */
+export const compiler = () => process.env.CXX || 'g++';
 
 function digest(...parts) {
   const hash = createHash('sha256');

@@ -1,0 +1,89 @@
+/** A project for benchmarks: two stages over one axis, and a store in which every task has run. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { identify, readFacts } from '../engine/assess.ts';
+import type { Graph } from '../engine/graph.ts';
+import { openGraph } from '../engine/graphs.ts';
+import { canonicalJson } from '../engine/manifest.ts';
+import type { Artifact } from '../engine/record.ts';
+import { openWorkspace, type Workspace } from '../engine/workspace.ts';
+
+const stage = `import { writeFileSync } from 'node:fs';
+import { defineStage } from 'pipe/stage';
+export default defineStage({
+  description: 'writes a number',
+  params: { n: { type: 'integer', description: 'number' } },
+  inputs: { from: { description: 'anything', optional: true } },
+  outputs: { out: { description: 'text', path: 'out.txt' } },
+  run: ({ params, outputs }) => writeFileSync(outputs.out, String(params.n)),
+});
+`;
+
+/** The pipeline's path in the project. */
+export const pipeline = 'pipelines/bench.yaml';
+
+/**
+ * Works in a project whose pipeline has `tasks` tasks, each of the second half taking the output of one of the first; the
+ * project is removed afterwards.
+ * @param work is given the project's root.
+ */
+export async function inProject<T>(tasks: number, work: (root: string) => Promise<T>): Promise<T> {
+  const root = mkdtempSync(join(tmpdir(), 'pipe-bench-'));
+  try {
+    for (const folder of ['stages', 'pipelines']) mkdirSync(join(root, folder));
+    writeFileSync(join(root, 'stages/number.ts'), stage);
+    writeFileSync(join(root, pipeline), pipelineText(tasks / 2));
+    return await work(root);
+  } finally {
+    rmSync(root, { recursive: true, force: true });
+  }
+}
+
+function pipelineText(values: number): string {
+  const axis = Array.from({ length: values }, (_, n) => n).join(', ');
+  const number = `
+    uses: number
+    matrix: { n: [${axis}] }
+    with: { n: "\${{ matrix.n }}" }`;
+  return `name: bench\nstages:\n  first:${number}\n  second:${number}\n    in: { from: first.out }\n`;
+}
+
+/** Opens a project and its pipeline, and closes it after the work. */
+export async function withGraph<T>(root: string, work: (workspace: Workspace, graph: Graph) => Promise<T>): Promise<T> {
+  const workspace = openWorkspace(root);
+  try {
+    return await work(workspace, await openGraph(workspace, { file: pipeline }));
+  } finally {
+    await workspace.close();
+  }
+}
+
+/** Puts a record for every task into the store, as if each had run. */
+export async function recordAll(workspace: Workspace, graph: Graph): Promise<void> {
+  const { store } = workspace;
+  const facts = await readFacts(workspace, graph.tasks);
+  const outputs = new Map<string, Record<string, Artifact>>();
+  for (const task of graph.tasks) {
+    const { manifest, key } = identify(task, facts, (id, name) => outputs.get(id)![name]!);
+    const deposit = store.deposit();
+    for (const { listing } of facts.code.values()) deposit.putBytes(canonicalJson(listing));
+    const content = `output of ${task.id}`;
+    const out: Artifact = { kind: 'file', digest: deposit.putBytes(content), bytes: content.length };
+    outputs.set(task.id, { out });
+    await deposit.commit({
+      key,
+      manifest,
+      outputs: { out },
+      log: deposit.putBytes(''),
+      startedAt: new Date(0).toISOString(),
+      seconds: 1,
+      host: { name: 'bench', platform: 'bench', cpu: 'bench', cores: 1, node: process.version },
+      measurements: {},
+      run: 'bench',
+      task: task.id,
+      producers: {},
+      sources: {},
+    });
+  }
+}
