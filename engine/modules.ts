@@ -1,5 +1,5 @@
 /** Finds stage modules by name, bundles them for the workers, and reads what they declare. */
-import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Code, openCodeReader } from './code.ts';
@@ -121,8 +121,11 @@ export function openStages(project: Project, memo: Memo, digester: Digester): St
       grew = false;
     },
     async close() {
-      if (describer !== null) await (await describer).stop();
+      if (describer === null) return;
+      const helper = await describer;
       describer = null;
+      await helper.stop();
+      rmSync(helper.log, { force: true });
     },
   };
 
