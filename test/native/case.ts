@@ -1,8 +1,11 @@
 /** One kernel call to be checked: its operands, and what it must give according to an oracle in float64. */
-import { type Addon, loadAddon, type NativeExecutable } from '../../native/addon.ts';
+import { type Addon, loadAddon, type NativeExecutable, type NativeProgram } from '../../native/addon.ts';
 
 export type Storage = 'float32' | 'bf16' | 'int32' | 'uint8';
 export type Attributes = Readonly<Record<string, number | boolean | readonly number[]>>;
+
+/** A buffer as a program names it. */
+type ProgramBuffer = NativeProgram['buffers'][number];
 
 export interface Operand {
   readonly shape: readonly number[];
@@ -105,40 +108,72 @@ export function layOut(buffers: readonly { shape: readonly number[]; storage: St
   return { arenaBytes: end, offsets };
 }
 
-/** Loads a case as a program of one call, its output and scratch filled with NaN, its operands written. */
-export function load(test: KernelCase, threads: number): { executable: NativeExecutable; output: number } {
-  const operands = test.operands.map(({ shape, storage }, i) => ({ name: `operand ${i}`, shape, storage }));
-  const fresh = (name: string, shape: readonly number[]) => ({ name, shape, storage: 'float32' as const });
-  const added = test.inPlace === undefined ? [fresh('output', test.output)] : [];
-  const output = test.inPlace ?? operands.length;
-  const scratch = test.scratch === undefined ? [] : [fresh('scratch', test.scratch)];
-  const buffers = [...operands, ...added, ...scratch];
+/** A loaded case, ready to run. */
+export interface LoadedCase {
+  readonly executable: NativeExecutable;
+  /** Runs it and gives the output. @throws Error if it wrote anywhere but in its output and scratch. */
+  run(): Float32Array;
+}
+
+const guard: ProgramBuffer = { name: 'guard', shape: [64], storage: 'uint8' };
+const guarding = new Uint8Array(64).fill(0xa5);
+
+/** Loads a case as a program of one call: output and scratch hold NaN, and a guard follows each buffer. */
+export function load(test: KernelCase, threads: number): LoadedCase {
+  const operands = test.operands.map(
+    ({ shape, storage }, i): ProgramBuffer => ({ name: `operand ${i}`, shape, storage }),
+  );
+  const fresh = (name: string, shape: readonly number[] | undefined): ProgramBuffer[] =>
+    shape === undefined ? [] : [{ name, shape, storage: 'float32' }];
+  const poisoned = [
+    ...fresh('output', test.inPlace === undefined ? test.output : undefined),
+    ...fresh('scratch', test.scratch),
+  ];
+  const buffers = [...operands, ...poisoned].flatMap((buffer) => [buffer, guard]);
+  const output = 2 * (test.inPlace ?? operands.length);
   const call = {
     kernel: test.kernel,
-    inputs: operands.map((_, i) => i),
+    inputs: operands.map((_, i) => 2 * i),
     outputs: [output],
     attributes: test.attributes,
-    ...(test.scratch === undefined ? {} : { scratch: buffers.length - 1 }),
+    ...(test.scratch === undefined ? {} : { scratch: buffers.length - 2 }),
   };
-  const program = { name: test.kernel, buffers, calls: [call] };
   const { Executable } = addon();
+  const program = { name: test.kernel, buffers, calls: [call] };
   const executable = new Executable(program, layOut(buffers), { device: 'cpu', threads });
-  for (let i = operands.length; i < buffers.length; i++) {
-    executable.write(i, new Float32Array(size(buffers[i]!.shape)).fill(Number.NaN));
+  for (const [i, { data }] of test.operands.entries()) executable.write(2 * i, data);
+  for (const [i, { shape }] of poisoned.entries()) {
+    executable.write(2 * (operands.length + i), new Float32Array(size(shape)).fill(Number.NaN));
   }
-  for (const [i, { data }] of test.operands.entries()) executable.write(i, data);
-  return { executable, output };
+  for (let i = 1; i < buffers.length; i += 2) executable.write(i, guarding);
+  const expectKept = (buffer: number, data: Operand['data']) => {
+    if (bits(executable.read(buffer)).equals(bits(data))) return;
+    throw new Error(`${test.kernel} (${test.label}) wrote over ${buffers[buffer]!.name} (buffer ${buffer})`);
+  };
+  return {
+    executable,
+    run() {
+      executable.run();
+      for (const [i, { data }] of test.operands.entries()) if (i !== test.inPlace) expectKept(2 * i, data);
+      for (let i = 1; i < buffers.length; i += 2) expectKept(i, guarding);
+      return executable.read(output) as Float32Array;
+    },
+  };
 }
 
 /** Runs a case once. @returns its output. */
 export function run(test: KernelCase, threads = 1): Float32Array {
-  const { executable, output } = load(test, threads);
+  const loaded = load(test, threads);
   try {
-    executable.run();
-    return executable.read(output) as Float32Array;
+    return loaded.run();
   } finally {
-    executable.dispose();
+    loaded.executable.dispose();
   }
+}
+
+/** The bytes of an array, to be compared. */
+export function bits(values: Operand['data']): Buffer {
+  return Buffer.from(values.buffer, values.byteOffset, values.byteLength);
 }
 
 /** The largest difference between two lists, relative to the largest expected element; NaN counts as infinite. */

@@ -235,7 +235,7 @@ export function layerCases(): KernelCase[] {
     ...gelu('many', floats([100_003], 4)),
     ...gelu('far from zero', float32([far.length], far)),
     ...attention('one position', 2, 1, 2, 8),
-    ...attention('several blocks of queries', 2, 150, 3, 20),
+    ...attention('several blocks of queries', 2, 135, 2, 12),
     ...attention('a block and a few rows', 1, 67, 2, 16),
     ...attention('sharp', 1, 40, 2, 8, 6),
     ...cache('tails', 5, 23, 3, 10),

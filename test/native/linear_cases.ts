@@ -168,13 +168,14 @@ export function linearCases(): KernelCase[] {
     linear('bf16, more than one block each way', floats([20, 530]), halves([1100, 530]), halves([1100])),
     linear('tall', floats([3000, 31]), floats([37, 31]), floats([37])),
     ...[1, 2, 3, 4, 5, 6, 7, 8, 9].map((rows) =>
-      linear(`${rows} rows`, floats([rows, 531]), halves([1037, 531]), floats([1037])),
+      linear(`${rows} rows`, floats([rows, 277]), halves([61, 277]), floats([61])),
     ),
+    linear('few rows, cut for threads', floats([8, 531]), halves([1037, 531])),
     ...backward('small', 7, 5, 3, floats([5, 3])),
     ...backward('tails', 133, 97, 301, floats([97, 301])),
     ...backward('bf16', 270, 65, 110, halves([65, 110])),
     ...lora('inner columns', { N: 70, M: 90, K: 33, rank: 5, width: 30, offset: 31 }),
-    ...lora('all columns', { N: 1520, M: 130, K: 130, rank: 8, width: 130, offset: 0 }),
+    ...lora('all columns', { N: 1520, M: 100, K: 100, rank: 8, width: 100, offset: 0 }),
     ...lora('few rows', { N: 2, M: 6, K: 40, rank: 2, width: 2, offset: 4 }),
     ...transpositions.flatMap((transposition) => [
       batched(`matrices ${JSON.stringify(transposition)}`, null, 127, 70, 261, transposition),

@@ -104,7 +104,7 @@ function absmax(n: number): KernelCase {
 export function nf4Cases(): KernelCase[] {
   return [
     ...products('blocks of 64', 37, 96, 128, 64, floats([96])),
-    ...products('more than one block of the product each way', 140, 640, 320, 64, halves([640])),
+    ...products('more than one block of the product each way', 30, 640, 320, 64, halves([640])),
     ...products('blocks across rows, odd rows', 21, 64, 33, 64),
     ...products('one row', 1, 530, 192, 64, floats([530])),
     ...products('small blocks', 9, 10, 14, 4),
