@@ -37,6 +37,10 @@ beforeAll(() => {
   cpSync(join(repository, 'README.md'), join(root, 'README.md'));
   mkdirSync(join(root, 'bin'));
   symlinkSync(join(repository, 'dist/pipe.mjs'), join(root, 'bin/pipe'));
+  // What a stage's test imports.
+  mkdirSync(join(root, 'test'));
+  for (const folder of ['test/support', 'engine', 'node_modules'])
+    symlinkSync(join(repository, folder), join(root, folder));
   for (const { settings, text } of pages.flatMap(({ blocks }) => blocks))
     if (settings.file !== undefined) write(settings.file, text);
   workspace = openWorkspace(root);
@@ -174,6 +178,15 @@ describe('the stages of the documentation', () => {
     const include = stages.map(({ block }) => block.settings.file!);
     write('tsconfig.json', JSON.stringify({ extends: join(repository, 'tsconfig.json'), compilerOptions, include }));
     expect(shell(`${join(repository, 'node_modules/.bin/tsc')} -p ${root} || true`, root)).toBe('');
+  });
+
+  test('pass the test that is shown with them', () => {
+    const alias = { 'pipe/stage': join(repository, 'engine/stage.ts') };
+    write(
+      'vitest.config.mjs',
+      `export default ${JSON.stringify({ resolve: { alias }, test: { include: ['test/*.test.ts'] } })};`,
+    );
+    expect(shell(`${join(repository, 'node_modules/.bin/vitest')} run --root ${root}`, root)).toContain('1 passed');
   });
 
   test('that of the README counts the words of the README', () => {
