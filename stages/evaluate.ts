@@ -16,7 +16,7 @@ import { readModel, refuseOtherVocabulary } from './shared/model_folder.ts';
 const batch = 4;
 
 export default defineStage({
-  description: 'Measures a model on the held-out records, beside a reference model (the 16-bit one).',
+  description: 'Measures a model on held-out records, beside a reference model (the 16-bit one) if there is one.',
   params: {
     examples: { type: 'integer', minimum: 1, default: 100, description: 'Held-out examples that are measured.' },
     greedy_examples: {
@@ -30,7 +30,10 @@ export default defineStage({
   inputs: {
     model: { description: 'Checkpoint folder: 16-bit or quantized.' },
     adapter: { optional: true, description: 'PEFT folder on that model.' },
-    reference: { description: 'Checkpoint folder that the model is compared with.' },
+    reference: {
+      optional: true,
+      description: 'Checkpoint folder that the model is compared with; without it, losses alone are measured.',
+    },
     reference_adapter: { optional: true, description: 'PEFT folder on the reference.' },
     data: { description: 'Tokenized instruction records (stage tokenize).' },
   },
@@ -39,20 +42,15 @@ export default defineStage({
   },
   async run(context) {
     const { params, inputs, outputs, progress, signal, measure, log } = context;
-    const { model, reference, data } = await refusingBadInput(() => ({
-      model: readModel(inputs.model, inputs.adapter),
-      reference: readModel(inputs.reference, inputs.reference_adapter),
-      data: readDataset(inputs.data),
-    }));
+    const { model, reference, data } = await refusingBadInput(() => readInputs(inputs));
     refuseOtherVocabulary(model, data.meta);
-    refuseOtherVocabulary(reference, data.meta);
+    if (reference !== null) refuseOtherVocabulary(reference, data.meta);
     const examples = firstExamples(data.splits.validation, params.examples);
     const length = longestRow(examples);
-    const isItself = inputs.model === inputs.reference && inputs.adapter === inputs.reference_adapter;
 
     const started = performance.now();
     const programs = await Promise.all(
-      (isItself ? [model] : [model, reference]).map(async (frozen) => {
+      (reference === null || reference === model ? [model] : [model, reference]).map(async (frozen) => {
         const program = await loadStep('logits step', logitsStep({ ...frozen, batch, length }), context);
         frozen.writeTo(program);
         program.write('positions', rowPositions(batch, length));
@@ -67,7 +65,7 @@ export default defineStage({
         program.run();
         return { logits: program.read('logits') as Float32Array, hidden: program.read('hidden') as Float32Array };
       });
-      forced.add({ model: mine!, reference: theirs!, targets, length });
+      forced.add({ model: mine!, reference: reference === null ? null : theirs!, targets, length });
       done += batch;
       progress(Math.min(done, examples.count), examples.count);
       await setImmediate();
@@ -78,7 +76,7 @@ export default defineStage({
       params.greedy_examples === 0
         ? null
         : await compareGreedy(
-            { model, reference: isItself ? model : reference },
+            { model, reference },
             firstExamples(data.splits.validation, params.greedy_examples),
             { tokens: params.greedy_tokens, endOfText: data.meta.endOfText },
             context,
@@ -89,3 +87,23 @@ export default defineStage({
     writeFileSync(outputs.metrics, `${JSON.stringify(metrics, null, 2)}\n`);
   },
 });
+
+interface Inputs {
+  readonly model: string;
+  readonly adapter: string | undefined;
+  readonly reference: string | undefined;
+  readonly reference_adapter: string | undefined;
+  readonly data: string;
+}
+
+/** Reads all inputs. The reference is null where there is none, and the model itself where it is the same: it is run once. */
+function readInputs(inputs: Inputs) {
+  const model = readModel(inputs.model, inputs.adapter);
+  const isItself = inputs.model === inputs.reference && inputs.adapter === inputs.reference_adapter;
+  return {
+    model,
+    reference:
+      inputs.reference === undefined ? null : isItself ? model : readModel(inputs.reference, inputs.reference_adapter),
+    data: readDataset(inputs.data),
+  };
+}

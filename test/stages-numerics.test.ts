@@ -163,6 +163,15 @@ describe('train and evaluate', () => {
     expect(apart.firstDivergence).toBeLessThan(5);
   });
 
+  it('leaves out what needs a reference when there is none', async () => {
+    const params = { examples: 12, greedy_examples: 3, greedy_tokens: 4 };
+    const { outputs } = await runner.run(evaluate, { params, inputs: { model: base, data } });
+    const beside = await runner.run(evaluate, { params, inputs: { model: base, reference: base, data } });
+    const [alone, { loss, exactMatch }] = [json(outputs.metrics!), json(beside.outputs.metrics!)];
+    expect(alone).toMatchObject({ loss, exactMatch, kl: null, top1Agreement: null, embeddingCosine: null });
+    expect(alone).toMatchObject({ greedyMatch: null, firstDivergence: null });
+  });
+
   it('refuses data of another vocabulary, and prompts that leave no room', async () => {
     const foreign = join(home, 'foreign');
     writeDataset(foreign, { meta: { ...meta, vocabSize: 97 }, splits: readDataset(data).splits });

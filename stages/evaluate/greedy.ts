@@ -1,4 +1,4 @@
-/** Greedy generation by two models from the same prompts, and how far what they write agrees. */
+/** Greedy generation from prompts: whether a model writes the records' responses, and how far two models write the same. */
 import { setImmediate } from 'node:timers/promises';
 import { StageError } from '../../engine/stage.ts';
 import type { ExampleSplit } from '../../model/dataset.ts';
@@ -14,18 +14,18 @@ interface Limits {
 }
 
 export interface GreedyMetrics {
-  /** Over the tokens that either model wrote, the share at which both wrote the same. */
-  readonly greedyMatch: number;
+  /** Over the tokens that either model wrote, the share at which both wrote the same; null without a reference. */
+  readonly greedyMatch: number | null;
   /** Mean number of tokens before the first difference; the whole text's length where there is none. */
-  readonly firstDivergence: number;
+  readonly firstDivergence: number | null;
   /** The share of examples in which the model wrote just the record's response. */
   readonly exactMatch: number;
   readonly greedyExamples: number;
 }
 
-/** Generates from each example's prompt with both models. @throws StageError when prompts leave no room in the context. */
+/** Generates from each example's prompt, with the reference too if there is one. @throws StageError when prompts leave no room in the context. */
 export async function compareGreedy(
-  models: { readonly model: FrozenModel; readonly reference: FrozenModel },
+  { model, reference }: { readonly model: FrozenModel; readonly reference: FrozenModel | null },
   examples: ExampleSplit,
   limits: Limits,
   host: Host & { readonly signal: AbortSignal },
@@ -37,26 +37,33 @@ export async function compareGreedy(
     prompts.push(tokens.subarray(0, promptLength));
     responses.push(tokens.subarray(promptLength));
   }
-  const mine = await generate(models.model, prompts, limits, host);
-  const theirs = models.model === models.reference ? mine : await generate(models.reference, prompts, limits, host);
-  let [same, written, divergence, exact] = [0, 0, 0, 0];
+  const mine = await generate(model, prompts, limits, host);
+  const theirs =
+    reference === null ? null : reference === model ? mine : await generate(reference, prompts, limits, host);
+  const exact = mine.filter((text, i) => firstDifference(text, responses[i]!) === null).length;
+  return {
+    ...(theirs === null ? { greedyMatch: null, firstDivergence: null } : compareTexts(mine, theirs)),
+    exactMatch: exact / mine.length,
+    greedyExamples: mine.length,
+  };
+}
+
+function compareTexts(mine: readonly number[][], theirs: readonly number[][]) {
+  let [same, written, divergence] = [0, 0, 0];
   mine.forEach((text, i) => {
     const other = theirs[i]!;
     const length = Math.max(text.length, other.length);
-    const equal = Array.from({ length }, (_, t) => text[t] === other[t]);
-    const first = equal.indexOf(false);
-    same += equal.filter(Boolean).length;
+    for (let t = 0; t < length; t++) if (text[t] === other[t]) same++;
     written += length;
-    divergence += first === -1 ? length : first;
-    if (text.length === responses[i]!.length && text.every((token, t) => token === responses[i]![t])) exact++;
+    divergence += firstDifference(text, other) ?? length;
   });
-  const count = mine.length;
-  return {
-    greedyMatch: same / written,
-    firstDivergence: divergence / count,
-    exactMatch: exact / count,
-    greedyExamples: count,
-  };
+  return { greedyMatch: same / written, firstDivergence: divergence / mine.length };
+}
+
+/** Where two texts first differ, the end of one included; null where they are the same. */
+function firstDifference(a: ArrayLike<number>, b: ArrayLike<number>): number | null {
+  for (let t = 0; t < Math.max(a.length, b.length); t++) if (a[t] !== b[t]) return t;
+  return null;
 }
 
 /**

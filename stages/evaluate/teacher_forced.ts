@@ -1,4 +1,4 @@
-/** Measures of two models reading the same text: loss, top-1 agreement, KL divergence, and the cosine of their hidden states. */
+/** Measures of a model reading a text, and of a reference reading the same: loss, top-1 agreement, KL, embedding cosine. */
 import type { Gpt2Config } from '../../model/config.ts';
 import { centredCosine } from './cosine.ts';
 
@@ -10,23 +10,24 @@ interface Reading {
 
 interface ReadBatch {
   readonly model: Reading;
-  readonly reference: Reading;
+  /** Null where the model is compared with none. */
+  readonly reference: Reading | null;
   /** [N]: the token that follows each row; negative where it is not measured. */
   readonly targets: Int32Array;
   /** Rows of one example. */
   readonly length: number;
 }
 
-/** The measures of a whole split. Losses and KL in nats per token, averaged over tokens. */
+/** The measures of a whole split. Losses and KL in nats per token, averaged over tokens. Null: there was no reference. */
 export interface TeacherForcedMetrics {
   readonly loss: number;
   readonly perplexity: number;
   readonly tokens: number;
   readonly examples: number;
   /** The share of tokens at which both models' most likely token is the same. */
-  readonly top1Agreement: number;
+  readonly top1Agreement: number | null;
   /** KL(reference || model), which is zero only where the models agree. */
-  readonly kl: number;
+  readonly kl: number | null;
   /** Mean over examples of the cosine of mean-pooled response states, the reference's mean over examples subtracted from both. */
   readonly embeddingCosine: number | null;
   readonly lossPerExample: number[];
@@ -40,6 +41,8 @@ export class TeacherForced {
   readonly #lossPerExample: number[] = [];
   readonly #tokensPerExample: number[] = [];
   readonly #pooled: { model: Float64Array; reference: Float64Array }[] = [];
+  /** Tokens that a reference read too. */
+  #compared = 0;
   #agreed = 0;
   #kl = 0;
 
@@ -54,9 +57,12 @@ export class TeacherForced {
       const rows = Array.from({ length }, (_, i) => start + i).filter((row) => targets[row]! >= 0);
       if (rows.length === 0) continue;
       let loss = 0;
-      for (const row of rows) loss += this.#addToken(model.logits, reference.logits, row, targets[row]!);
+      for (const row of rows) loss += this.#loss(model.logits, row, targets[row]!);
       this.#lossPerExample.push(loss / rows.length);
       this.#tokensPerExample.push(rows.length);
+      if (reference === null) continue;
+      this.#compared += rows.length;
+      for (const row of rows) this.#compare(model.logits, reference.logits, row);
       this.#pooled.push({ model: this.#pool(model.hidden, rows), reference: this.#pool(reference.hidden, rows) });
     }
   }
@@ -69,27 +75,29 @@ export class TeacherForced {
       perplexity: Math.exp(loss),
       tokens,
       examples: this.#lossPerExample.length,
-      top1Agreement: this.#agreed / tokens,
-      kl: this.#kl / tokens,
+      top1Agreement: this.#compared === 0 ? null : this.#agreed / this.#compared,
+      kl: this.#compared === 0 ? null : this.#kl / this.#compared,
       embeddingCosine: centredCosine(this.#pooled),
       lossPerExample: this.#lossPerExample,
       tokensPerExample: this.#tokensPerExample,
     };
   }
 
-  /** Adds one token's agreement and KL. @returns the model's loss at the target. */
-  #addToken(logits: Float32Array, reference: Float32Array, row: number, target: number): number {
+  #loss(logits: Float32Array, row: number, target: number): number {
+    const start = row * this.#vocabSize;
+    return normalizer(logits, start, start + this.#vocabSize).logSum - logits[start + target]!;
+  }
+
+  /** Adds one token's agreement and KL. */
+  #compare(logits: Float32Array, reference: Float32Array, row: number): void {
     const [start, end] = [row * this.#vocabSize, (row + 1) * this.#vocabSize];
     const mine = normalizer(logits, start, end);
     const theirs = normalizer(reference, start, end);
     if (mine.top === theirs.top) this.#agreed++;
-    let kl = 0;
     for (let i = start; i < end; i++) {
       const logReference = reference[i]! - theirs.logSum;
-      kl += Math.exp(logReference) * (logReference - (logits[i]! - mine.logSum));
+      this.#kl += Math.exp(logReference) * (logReference - (logits[i]! - mine.logSum));
     }
-    this.#kl += kl;
-    return mine.logSum - logits[start + target]!;
   }
 
   #pool(hidden: Float32Array, rows: readonly number[]): Float64Array {
