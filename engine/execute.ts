@@ -8,6 +8,7 @@ import { type Attempt, AttemptError, beginAttempt, collectOutputs } from './atte
 import { messageOf } from './errors.ts';
 import type { EventBody, Failure } from './events.ts';
 import type { Resources, Task } from './graph.ts';
+import { nameInputs } from './input_names.ts';
 import { lastLines, readLog } from './logs.ts';
 import { canonicalJson } from './manifest.ts';
 import type { Job } from './protocol.ts';
@@ -72,7 +73,10 @@ export async function execute(
     );
     const seconds = (performance.now() - begun) / 1000;
     if (signal.aborted) return { kind: 'cancelled' };
-    if (complaint !== null) return failed(worker, task, complaint.kind, complaint.message, complaint.stack);
+    if (complaint !== null) {
+      const message = nameInputs(complaint.message, task, attempt.inputs);
+      return failed(worker, task, complaint.kind, message, complaint.stack);
+    }
     await checkInputs(workspace, execution, 'after');
     const deposit = store.deposit();
     const outputs = await collectOutputs(deposit, task, attempt);
