@@ -92,7 +92,7 @@ let loaded: Addon | { readonly unavailable: string } | undefined;
 
 /**
  * The addon, built first if its sources, compiler and CPU have no build yet (some seconds, once). The answer is kept.
- * @returns why there is none, if there is no C++ compiler, the build fails, or PIPE_NATIVE=off says so.
+ * @returns why there is none: there is no C++ compiler, the build or the loading fails, or PIPE_NATIVE=off says so.
  */
 export function loadAddon(): Addon | { readonly unavailable: string } {
   loaded ??= load();
@@ -106,7 +106,11 @@ function load(): Addon | { readonly unavailable: string } {
     const failure = buildNow();
     if (failure !== undefined) return { unavailable: failure };
   }
-  return createRequire(import.meta.url)(build.path) as Addon;
+  try {
+    return createRequire(import.meta.url)(build.path) as Addon;
+  } catch (error) {
+    return { unavailable: `${build.path} cannot be loaded: ${(error as Error).message}` };
+  }
 }
 
 /** Runs the build script and waits: compiling takes several processes, and loading must not be asynchronous. */

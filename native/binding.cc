@@ -86,7 +86,8 @@ Program program_of(const Napi::Object& object, const Napi::Object& plan) {
                        " buffers, but its plan has " + std::to_string(offsets.size()) + " offsets");
   for (uint32_t i = 0; i < buffers.Length(); ++i)
     program.buffers.push_back(buffer_of(buffers.Get(i).As<Napi::Object>(), static_cast<size_t>(offsets[i])));
-  program.calls = list_of<Call>(object.Get("calls"), [](const Napi::Value& v) { return call_of(v.As<Napi::Object>()); });
+  program.calls =
+      list_of<Call>(object.Get("calls"), [](const Napi::Value& v) { return call_of(v.As<Napi::Object>()); });
   return program;
 }
 
@@ -145,13 +146,13 @@ Napi::Value read_buffer(Napi::Env env, const Buffer& buffer, const std::byte* so
 class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
  public:
   static Napi::Function define(Napi::Env env) {
-    return DefineClass(env, "Executable",
-                       {InstanceMethod<&ExecutableObject::write>("write"), InstanceMethod<&ExecutableObject::read>("read"),
-                        InstanceMethod<&ExecutableObject::run>("run"),
-                        InstanceMethod<&ExecutableObject::dispose>("dispose"),
-                        InstanceAccessor<&ExecutableObject::arena_bytes>("arenaBytes"),
-                        InstanceAccessor<&ExecutableObject::workspace_bytes>("workspaceBytes"),
-                        InstanceAccessor<&ExecutableObject::high_water_bytes>("highWaterBytes")});
+    return DefineClass(
+        env, "Executable",
+        {InstanceMethod<&ExecutableObject::write>("write"), InstanceMethod<&ExecutableObject::read>("read"),
+         InstanceMethod<&ExecutableObject::run>("run"), InstanceMethod<&ExecutableObject::dispose>("dispose"),
+         InstanceAccessor<&ExecutableObject::arena_bytes>("arenaBytes"),
+         InstanceAccessor<&ExecutableObject::workspace_bytes>("workspaceBytes"),
+         InstanceAccessor<&ExecutableObject::high_water_bytes>("highWaterBytes")});
   }
 
   explicit ExecutableObject(const Napi::CallbackInfo& info) : ObjectWrap(info) {
@@ -163,7 +164,8 @@ class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
       const int64_t threads = whole_of(options.Get("threads"));
       if (threads < 1 || threads > 1024)
         throw ProgramError("threads is " + std::to_string(threads) + "; it must be 1 to 1024");
-      executor_ = std::make_unique<Executor>(program_of(program, info[1].As<Napi::Object>()), static_cast<int>(threads));
+      executor_ =
+          std::make_unique<Executor>(program_of(program, info[1].As<Napi::Object>()), static_cast<int>(threads));
       write_constants(program.Get("buffers").As<Napi::Array>());
       return info.Env().Undefined();
     });
@@ -223,9 +225,7 @@ class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
   }
 
   Napi::Value bytes(const Napi::CallbackInfo& info, size_t (Executor::*of)() const) {
-    return guarded(info, [&] {
-      return Napi::Number::New(info.Env(), static_cast<double>((executor().*of)()));
-    });
+    return guarded(info, [&] { return Napi::Number::New(info.Env(), static_cast<double>((executor().*of)())); });
   }
   Napi::Value arena_bytes(const Napi::CallbackInfo& info) { return bytes(info, &Executor::arena_bytes); }
   Napi::Value workspace_bytes(const Napi::CallbackInfo& info) { return bytes(info, &Executor::workspace_bytes); }
@@ -264,9 +264,10 @@ Napi::Value quantize(const Napi::CallbackInfo& info) {
   Napi::Float32Array absmax = Napi::Float32Array::New(env, n / static_cast<size_t>(block));
   const int64_t bad = nf4_quantize(w.Data(), static_cast<int64_t>(n), block, codes.Data(), absmax.Data());
   if (bad >= 0)
-    throw Napi::RangeError::New(env, "nf4Quantize: weight " + std::to_string(bad) + " is " +
-                                         (w[static_cast<size_t>(bad)] != w[static_cast<size_t>(bad)] ? "NaN" : "infinite") +
-                                         "; only finite weights can be quantized");
+    throw Napi::RangeError::New(env,
+                                "nf4Quantize: weight " + std::to_string(bad) + " is " +
+                                    (w[static_cast<size_t>(bad)] != w[static_cast<size_t>(bad)] ? "NaN" : "infinite") +
+                                    "; only finite weights can be quantized");
   const Napi::Object result = Napi::Object::New(env);
   result.Set("codes", codes);
   result.Set("absmax", absmax);

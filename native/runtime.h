@@ -23,7 +23,8 @@ class AlignedMemory {
   std::unique_ptr<std::byte[], Free> data_;
 };
 
-// A loaded program. The constructor checks every buffer and call and throws ProgramError naming the first that is wrong.
+// A loaded program. The constructor checks every buffer and call and throws ProgramError naming the first that is
+// wrong.
 class Executor {
  public:
   Executor(Program program, int threads);

@@ -93,7 +93,8 @@ Step bind_concat(Operands& o) {
   o.require(o.count() > 0, "has no operands");
   const Shape shape = o.tensor(0, "part").buffer->shape;
   const int64_t axis = o.natural("axis");
-  o.require(axis < static_cast<int64_t>(shape.size()), "joins along axis " + std::to_string(axis) + " of " + to_string(shape));
+  o.require(axis < static_cast<int64_t>(shape.size()),
+            "joins along axis " + std::to_string(axis) + " of " + to_string(shape));
   Shape joined = shape;
   joined[static_cast<size_t>(axis)] = 0;
   std::vector<Part> parts;
@@ -135,9 +136,16 @@ Step bind_sum(Operands& o) {
 
 const std::vector<NamedBind>& core_binders() {
   static const std::vector<NamedBind> table = {
-      {"Add", add},         {"Sub", subtract},      {"Multiply", multiply},     {"Identity", assign},
-      {"Reshape", assign},  {"Cast", assign},       {"Transpose", bind_transpose}, {"Slice", bind_slice},
-      {"Concat", bind_concat}, {"Sum", bind_sum},
+      {"Add", add},
+      {"Sub", subtract},
+      {"Multiply", multiply},
+      {"Identity", assign},
+      {"Reshape", assign},
+      {"Cast", assign},
+      {"Transpose", bind_transpose},
+      {"Slice", bind_slice},
+      {"Concat", bind_concat},
+      {"Sum", bind_sum},
   };
   return table;
 }

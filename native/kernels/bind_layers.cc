@@ -41,10 +41,9 @@ Step layer_norm_backward_gain(Operands& o) {
   const int64_t N = dy.rows(), C = dy.columns();
   const Tensor x = o.matrix(1, "x", N, C);
   const Tensor dgain = o.output(C);
-  return {[=, e = epsilon(o)](Context& c) {
-            pipe::layer_norm_backward_gain(c, dgain.f32(), dy.f32(), x.f32(), e, N, C);
-          },
-          floats(2 * N), 0};
+  return {
+      [=, e = epsilon(o)](Context& c) { pipe::layer_norm_backward_gain(c, dgain.f32(), dy.f32(), x.f32(), e, N, C); },
+      floats(2 * N), 0};
 }
 
 Step gelu(Operands& o) {
@@ -114,10 +113,9 @@ Step cached_attention(Operands& o) {
   const Tensor values = o.cube(2, "values", s.B, s.P, s.C);
   const Tensor positions = o.vector(3, "positions", s.B, int_only);
   const Tensor y = o.output(s.B * s.C);
-  return {[=](Context& c) {
-            pipe::cached_attention(c, y.f32(), qkv.f32(), keys.f32(), values.f32(), positions.i32(), s);
-          },
-          0, floats(s.P)};
+  return {
+      [=](Context& c) { pipe::cached_attention(c, y.f32(), qkv.f32(), keys.f32(), values.f32(), positions.i32(), s); },
+      0, floats(s.P)};
 }
 
 Step embedding(Operands& o) {

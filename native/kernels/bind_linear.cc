@@ -100,8 +100,8 @@ Step dequantize_absmax(Operands& o) {
 
 LoraShape lora_shape(const Operands& o, int64_t N, int64_t M, int64_t K, int64_t rank, int64_t width) {
   const int64_t offset = o.natural("offset");
-  o.require(offset + width <= M, "updates columns " + std::to_string(offset) + " to " +
-                                     std::to_string(offset + width) + " of " + std::to_string(M));
+  o.require(offset + width <= M, "updates columns " + std::to_string(offset) + " to " + std::to_string(offset + width) +
+                                     " of " + std::to_string(M));
   return {N, M, K, rank, width, offset, static_cast<float>(o.number("scale"))};
 }
 
@@ -131,8 +131,8 @@ Step lora_backward_b(Operands& o) {
   const Tensor a = o.matrix(2, "a", any, x.columns());
   const LoraShape s = lora_shape(o, dy.rows(), dy.columns(), x.columns(), a.rows(), positive(o, "width"));
   const Tensor db = o.output(s.width * s.rank);
-  return {[=](Context& c) { pipe::lora_backward_b(c, db.f32(), dy.f32(), x.f32(), a.f32(), s); },
-          floats(s.N * s.rank), 0};
+  return {[=](Context& c) { pipe::lora_backward_b(c, db.f32(), dy.f32(), x.f32(), a.f32(), s); }, floats(s.N * s.rank),
+          0};
 }
 
 Step batch_matmul(Operands& o) {

@@ -8,7 +8,8 @@ namespace pipe {
 
 namespace {
 
-// Operands `first` to `first` + 2: hidden, table, targets. The scratch buffer holds as many rows of logits as it has room for.
+// Operands `first` to `first` + 2: hidden, table, targets. The scratch buffer holds as many rows of logits as it has
+// room for.
 Loss loss_operands(Operands& o, size_t first) {
   const Tensor hidden = o.matrix(first, "hidden", any, any);
   const Tensor table = o.matrix(first + 1, "table", any, hidden.columns(), float_or_bf16);

@@ -62,9 +62,7 @@ Step adamw_update(Operands& o) {
   const AdamW a{o.number("beta1"), o.number("beta2"), o.number("epsilon"), o.number("weightDecay")};
   const Tensor out = o.output(p.size());
   o.in_place(0);
-  return {[=](Context& c) {
-            pipe::adamw_update(c, out.f32(), p.f32(), m.f32(), v.f32(), hyper.f32(), a, out.size());
-          },
+  return {[=](Context& c) { pipe::adamw_update(c, out.f32(), p.f32(), m.f32(), v.f32(), hyper.f32(), a, out.size()); },
           0, 0};
 }
 

@@ -1,8 +1,8 @@
 // What every kernel computes, with shapes.
 //
-// Tensors are float32, dense, the last dimension contiguous, unless said otherwise. `Weights` are float32 or bf16. N counts
-// rows (batch * time). An output is written whole. "shared" and "local" are the floats of Context's workspace that a
-// kernel uses: one for all threads, and one for each. Kernels are named in programs by registry.h.
+// Tensors are float32, dense, the last dimension contiguous, unless said otherwise. `Weights` are float32 or bf16. N
+// counts rows (batch * time). An output is written whole. "shared" and "local" are the floats of Context's workspace
+// that a kernel uses: one for all threads, and one for each. Kernels are named in programs by registry.h.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +26,8 @@ void linear_backward_weight(Context&, float* dw, const float* dy, const float* x
 void column_sum(Context&, float* sums, const float* x, int64_t N, int64_t M);
 
 // y[N, M] = x[N, K] W^T + bias[M] (or none), W[M, K] stored as NF4.  shared: M
-void nf4_matmul_forward(Context&, float* y, const float* x, const Nf4& w, Weights bias, int64_t N, int64_t M, int64_t K);
+void nf4_matmul_forward(Context&, float* y, const float* x, const Nf4& w, Weights bias, int64_t N, int64_t M,
+                        int64_t K);
 // dx[N, K] = dy[N, M] W[M, K]
 void nf4_matmul_backward_input(Context&, float* dx, const float* dy, const Nf4& w, int64_t N, int64_t M, int64_t K);
 // w[n]: the stored matrix, as float32 values rounded to bf16
@@ -40,7 +41,8 @@ struct LoraShape {
   int64_t N, M, K, rank, width, offset;
   float scale;
 };
-// out[N, M] = y[N, M], with scale (x[N, K] a[rank, K]^T) b[width, rank]^T added to its columns. out may be y.  shared: N * rank
+// out[N, M] = y[N, M], with scale (x[N, K] a[rank, K]^T) b[width, rank]^T added to its columns. out may be y.  shared:
+// N * rank
 void lora_matmul_forward(Context&, float* out, const float* y, const float* x, const float* a, const float* b,
                          const LoraShape&);
 // du[N, rank] = scale dy[:, offset : offset + width] b[width, rank]
@@ -57,7 +59,8 @@ void batch_matmul(Context&, float* c, const float* a, const float* b, const Batc
 
 // ---- The layers of GPT-2 ----------------------------------------------------------------------------------------
 
-// y[N, C] = (x - mean) / sqrt(variance + epsilon) * gain + bias, by row; variance is the mean square deviation.  shared: 2 C
+// y[N, C] = (x - mean) / sqrt(variance + epsilon) * gain + bias, by row; variance is the mean square deviation. shared:
+// 2 C
 void layer_norm_forward(Context&, float* y, const float* x, Weights gain, Weights bias, float epsilon, int64_t N,
                         int64_t C);
 // dx[N, C], given dy[N, C] and x[N, C].  shared: C
@@ -101,9 +104,9 @@ void embedding_backward(Context&, float* dtable, const float* dy, const int32_t*
 
 // ---- The loss ---------------------------------------------------------------------------------------------------
 
-// Operands of the loss: hidden[N, C], table[V, C], targets[N]; logits are hidden table^T, held for `chunk` rows at a time
-// in logits[chunk, V]. Rows whose target is negative are left out. All throw DataError for a target >= V.
-// shared: 2 chunk C + N + chunk
+// Operands of the loss: hidden[N, C], table[V, C], targets[N]; logits are hidden table^T, held for `chunk` rows at a
+// time in logits[chunk, V]. Rows whose target is negative are left out. All throw DataError for a target >= V. shared:
+// 2 chunk C + N + chunk
 struct Loss {
   const float* hidden;
   Weights table;
@@ -121,7 +124,8 @@ void cross_entropy_backward_table(Context&, float* dtable, const float* dloss, c
 // y[N] = log softmax(logits)[target], 0 for a row without target
 void token_log_prob(Context&, float* y, const Loss&);
 
-// y[n] = x / (1 - rate) where the hash of (seed, site, step, index) keeps an element, else 0. step is int32[1]. y may be x.
+// y[n] = x / (1 - rate) where the hash of (seed, site, step, index) keeps an element, else 0. step is int32[1]. y may
+// be x.
 struct DropoutKey {
   double rate;
   uint32_t seed, site;
@@ -139,16 +143,16 @@ struct Gradient {
 };
 void global_norm(Context&, float* norm, const Gradient* gradients, size_t count);
 // out[n] = beta1 m + (1 - beta1) c g, where c = min(1, max_norm / (norm + 1e-6)), or 1 if max_norm is 0. out may be m.
-void adamw_mean(Context&, float* out, const float* m, const float* g, const float* norm, double beta1,
-                double max_norm, int64_t n);
+void adamw_mean(Context&, float* out, const float* m, const float* g, const float* norm, double beta1, double max_norm,
+                int64_t n);
 // out[n] = beta2 v + (1 - beta2) (c g)^2. out may be v.
 void adamw_variance(Context&, float* out, const float* v, const float* g, const float* norm, double beta2,
                     double max_norm, int64_t n);
 struct AdamW {
   double beta1, beta2, epsilon, weight_decay;
 };
-// out[n] = p - lr ((m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon) + weight_decay p); hyper[2] = {lr, t}, t counted
-// from 1. out may be p.
+// out[n] = p - lr ((m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + epsilon) + weight_decay p); hyper[2] = {lr, t}, t
+// counted from 1. out may be p.
 void adamw_update(Context&, float* out, const float* p, const float* m, const float* v, const float* hyper,
                   const AdamW&, int64_t n);
 

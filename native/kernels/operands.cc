@@ -99,8 +99,8 @@ Tensor Operands::cube(size_t index, const char* what, int64_t d0, int64_t d1, in
 
 Tensor Operands::output(int64_t size) {
   const Tensor t = at(call_.outputs[0]);
-  require(t.buffer->storage == Storage::float32, "writes float32, but its output \"" + t.buffer->name +
-                                                     "\" is stored as " + name_of(t.buffer->storage));
+  require(t.buffer->storage == Storage::float32,
+          "writes float32, but its output \"" + t.buffer->name + "\" is stored as " + name_of(t.buffer->storage));
   require(t.size() == size, "makes " + std::to_string(size) + " elements, but its output \"" + t.buffer->name +
                                 "\" has shape " + to_string(t.buffer->shape));
   return t;
@@ -152,16 +152,15 @@ std::vector<int64_t> Operands::integers(const char* name) const {
 }
 
 void Operands::finish() const {
-  require(taken_ == count(),
-          "has " + std::to_string(count()) + " operands; it takes " + std::to_string(taken_));
+  require(taken_ == count(), "has " + std::to_string(count()) + " operands; it takes " + std::to_string(taken_));
   const Buffer& output = *at(call_.outputs[0]).buffer;
   for (size_t i = 0; i < count(); ++i) {
     const Buffer& input = *at(call_.inputs[i]).buffer;
     const bool same = input.offset == output.offset && input.bytes() == output.bytes();
     const bool allowed = same && std::find(in_place_.begin(), in_place_.end(), i) != in_place_.end();
-    require(allowed || !overlap(input, output),
-            "writes its output \"" + output.name + "\" over operand " + std::to_string(i) + " (\"" + input.name +
-                "\"); give them separate memory");
+    require(allowed || !overlap(input, output), "writes its output \"" + output.name + "\" over operand " +
+                                                    std::to_string(i) + " (\"" + input.name +
+                                                    "\"); give them separate memory");
     if (uses_scratch_)
       require(!overlap(input, *at(call_.scratch).buffer),
               "has scratch over operand " + std::to_string(i) + " (\"" + input.name + "\"); give them separate memory");

@@ -21,7 +21,8 @@ void adamw_mean(Context& context, float* out, const float* m, const float* g, co
   const float kept = static_cast<float>(beta1);
   const float share = static_cast<float>((1 - beta1) * clip(*norm, max_norm));
   for_elements(context, n, [&](int64_t begin, int64_t end) {
-    map(begin, end, out, [=](Floats mean, Floats gradient) { return kept * mean + share * gradient; }, m, g);
+    map(
+        begin, end, out, [=](Floats mean, Floats gradient) { return kept * mean + share * gradient; }, m, g);
   });
 }
 

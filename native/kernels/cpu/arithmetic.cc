@@ -14,11 +14,13 @@ void apply(Context& context, const F& f, float* out, const float* a, int64_t a_s
     return for_elements(context, n, [&](int64_t begin, int64_t end) { map(begin, end, out, f, a, b); });
   if (b_size == 1)
     return for_elements(context, n, [&](int64_t begin, int64_t end) {
-      map(begin, end, out, [&, y = *b](Floats x) { return f(x, broadcast(y)); }, a);
+      map(
+          begin, end, out, [&, y = *b](Floats x) { return f(x, broadcast(y)); }, a);
     });
   if (a_size == 1)
     return for_elements(context, n, [&](int64_t begin, int64_t end) {
-      map(begin, end, out, [&, x = *a](Floats y) { return f(broadcast(x), y); }, b);
+      map(
+          begin, end, out, [&, x = *a](Floats y) { return f(broadcast(x), y); }, b);
     });
   const int64_t row = std::min(a_size, b_size);
   context.pool.split(n / row, 1 + 32768 / row, [&](int, int64_t begin, int64_t end) {

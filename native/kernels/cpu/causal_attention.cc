@@ -30,8 +30,13 @@ Head head_of(const float* qkv, int64_t index, const AttentionShape& s) {
 // p[rows, keys]: the attention of queries [first, first + rows) to keys [0, keys = first + rows); 0 past the query.
 void attend(float* p, const Head& head, int64_t first, int64_t rows, float* packing) {
   const int64_t keys = first + rows;
-  gemm({rows, keys, head.width, {head.q + first * head.stride, head.stride, false},
-        Right::of(head.k, head.stride, true), p, keys},
+  gemm({rows,
+        keys,
+        head.width,
+        {head.q + first * head.stride, head.stride, false},
+        Right::of(head.k, head.stride, true),
+        p,
+        keys},
        packing);
   for (int64_t i = 0; i < rows; ++i) {
     const int64_t seen = first + i + 1;
@@ -98,8 +103,13 @@ void causal_attention_backward(Context& context, float* dqkv, const float* dy, c
         attend(p, head, first, rows, packing);
         gemm({rows, keys, head.width, {d, s.C, false}, Right::of(head.v, head.stride, true), ds, keys}, packing);
         softmax_backward(ds, p, head, first, rows);
-        gemm({rows, head.width, keys, {ds, keys, false}, Right::of(head.k, head.stride, false),
-              dq + first * head.stride, head.stride},
+        gemm({rows,
+              head.width,
+              keys,
+              {ds, keys, false},
+              Right::of(head.k, head.stride, false),
+              dq + first * head.stride,
+              head.stride},
              packing);
         const auto add_transposed = [&](const float* left, Right right, float* out) {
           gemm({keys, head.width, rows, {left, keys, true}, right, out, head.stride, nullptr, first != last}, packing);

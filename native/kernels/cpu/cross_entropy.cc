@@ -15,7 +15,8 @@ void logits_gradient(Context& context, const Loss& loss, const LossChunk& chunk,
       float* logits = loss.logits + r * loss.V;
       softmax(logits, loss.V, 1.0f);
       logits[loss.targets[chunk.index[r]]] -= 1.0f;
-      map(0, loss.V, logits, [factor](Floats x) { return x * factor; }, logits);
+      map(
+          0, loss.V, logits, [factor](Floats x) { return x * factor; }, logits);
     }
   });
 }
@@ -39,8 +40,13 @@ void cross_entropy_backward_hidden(Context& context, float* dhidden, const float
   std::fill(dhidden, dhidden + loss.N * loss.C, 0.0f);
   for_chunks(context, loss, workspace, counted, [&](const LossChunk& chunk) {
     logits_gradient(context, loss, chunk, *dloss / static_cast<float>(counted));
-    gemm(context, {chunk.rows, loss.C, loss.V, {loss.logits, loss.V, false}, Right::of(loss.table, loss.C, false),
-                   workspace.result, loss.C});
+    gemm(context, {chunk.rows,
+                   loss.C,
+                   loss.V,
+                   {loss.logits, loss.V, false},
+                   Right::of(loss.table, loss.C, false),
+                   workspace.result,
+                   loss.C});
     for (int64_t r = 0; r < chunk.rows; ++r)
       std::memcpy(dhidden + chunk.index[r] * loss.C, workspace.result + r * loss.C,
                   static_cast<size_t>(loss.C) * sizeof(float));
@@ -53,8 +59,15 @@ void cross_entropy_backward_table(Context& context, float* dtable, const float* 
   if (counted == 0) std::fill(dtable, dtable + loss.V * loss.C, 0.0f);
   for_chunks(context, loss, workspace, counted, [&](const LossChunk& chunk) {
     logits_gradient(context, loss, chunk, *dloss / static_cast<float>(counted));
-    gemm(context, {loss.V, loss.C, chunk.rows, {loss.logits, loss.V, true}, Right::of(chunk.hidden, loss.C, false),
-                   dtable, loss.C, nullptr, chunk.done > 0});
+    gemm(context, {loss.V,
+                   loss.C,
+                   chunk.rows,
+                   {loss.logits, loss.V, true},
+                   Right::of(chunk.hidden, loss.C, false),
+                   dtable,
+                   loss.C,
+                   nullptr,
+                   chunk.done > 0});
   });
 }
 

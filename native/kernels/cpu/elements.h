@@ -11,9 +11,8 @@ namespace pipe {
 template <class Body>
 void for_elements(Context& context, int64_t n, const Body& body) {
   constexpr int64_t unit = 1024;
-  context.pool.split((n + unit - 1) / unit, 32, [&](int, int64_t begin, int64_t end) {
-    body(begin * unit, std::min(n, end * unit));
-  });
+  context.pool.split((n + unit - 1) / unit, 32,
+                     [&](int, int64_t begin, int64_t end) { body(begin * unit, std::min(n, end * unit)); });
 }
 
 }  // namespace pipe

@@ -28,7 +28,8 @@ Sigmoid sigmoid_2u(Floats x) {
 
 void gelu_forward(Context& context, float* y, const float* x, int64_t n) {
   for_elements(context, n, [&](int64_t begin, int64_t end) {
-    map(begin, end, y, [](Floats v) { return v * sigmoid_2u(v).value; }, x);
+    map(
+        begin, end, y, [](Floats v) { return v * sigmoid_2u(v).value; }, x);
   });
 }
 

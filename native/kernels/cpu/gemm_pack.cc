@@ -68,7 +68,8 @@ const float* read_row(const Right& b, int64_t row, int64_t begin, int64_t count,
 void pack_a(const Left& a, int64_t i0, int64_t m, int64_t k0, int64_t k, float* packed) {
   if (!a.transposed) {
     for (int64_t i = 0; i < m; ++i)
-      std::memcpy(packed + i * gemm_stride_a, a.data + (i0 + i) * a.stride + k0, static_cast<size_t>(k) * sizeof(float));
+      std::memcpy(packed + i * gemm_stride_a, a.data + (i0 + i) * a.stride + k0,
+                  static_cast<size_t>(k) * sizeof(float));
     return;
   }
   // A vector of p's past the block's end falls on the padding between rows of packed A.

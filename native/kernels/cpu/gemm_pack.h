@@ -9,7 +9,8 @@ namespace pipe {
 // Columns of C that the micro-kernel makes at a time.
 inline constexpr int64_t gemm_panel = 2 * lanes;
 
-// `count` elements of row `row` of the stored matrix, from column `begin` on, as float32: in place, or put into `buffer`.
+// `count` elements of row `row` of the stored matrix, from column `begin` on, as float32: in place, or put into
+// `buffer`.
 const float* read_row(const Right& b, int64_t row, int64_t begin, int64_t count, float* buffer);
 
 // A[i0 .. i0 + m, k0 .. k0 + k] -> packed[i * gemm_stride_a + p].

@@ -65,8 +65,8 @@ void layer_norm_backward_input(Context& context, float* dx, const float* dy, con
   });
 }
 
-void layer_norm_backward_gain(Context& context, float* dgain, const float* dy, const float* x, float epsilon,
-                              int64_t N, int64_t C) {
+void layer_norm_backward_gain(Context& context, float* dgain, const float* dy, const float* x, float epsilon, int64_t N,
+                              int64_t C) {
   Moments* of_row = reinterpret_cast<Moments*>(context.shared);
   context.pool.split(N, rows_grain(C), [&](int, int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) of_row[row] = moments(x + row * C, epsilon, C);

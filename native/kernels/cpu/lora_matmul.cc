@@ -12,7 +12,8 @@ namespace {
 
 void multiply_by(Context& context, float* x, float factor, int64_t n) {
   for_elements(context, n, [&](int64_t begin, int64_t end) {
-    map(begin, end, x, [factor](Floats v) { return v * factor; }, x);
+    map(
+        begin, end, x, [factor](Floats v) { return v * factor; }, x);
   });
 }
 

@@ -10,9 +10,7 @@
 
 namespace pipe {
 
-size_t loss_shared(const Loss& loss) {
-  return static_cast<size_t>(2 * loss.chunk * loss.C + loss.N + loss.chunk);
-}
+size_t loss_shared(const Loss& loss) { return static_cast<size_t>(2 * loss.chunk * loss.C + loss.N + loss.chunk); }
 
 int64_t count_targets(const Loss& loss, int32_t* index) {
   int64_t counted = 0;

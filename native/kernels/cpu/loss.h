@@ -45,8 +45,13 @@ void for_chunks(Context& context, const Loss& loss, const LossWorkspace& workspa
     for (int64_t r = 0; r < chunk.rows; ++r)
       std::memcpy(workspace.hidden + r * loss.C, loss.hidden + chunk.index[r] * loss.C,
                   static_cast<size_t>(loss.C) * sizeof(float));
-    gemm(context, {chunk.rows, loss.V, loss.C, {workspace.hidden, loss.C, false}, Right::of(loss.table, loss.C, true),
-                   loss.logits, loss.V});
+    gemm(context, {chunk.rows,
+                   loss.V,
+                   loss.C,
+                   {workspace.hidden, loss.C, false},
+                   Right::of(loss.table, loss.C, true),
+                   loss.logits,
+                   loss.V});
     body(chunk);
   }
 }

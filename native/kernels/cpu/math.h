@@ -7,7 +7,8 @@
 
 namespace pipe {
 
-// e^x. At most 1 ulp from the nearest float where the result is normal; 0 below -104, infinity above 89; NaN stays NaN.
+// e^x. Where the result is normal, at most 1 ulp from the true value with fused multiply-add and 1.3 without (compared
+// with float64 on every third float32); below that, within the smallest denormal; infinity above 89; NaN stays NaN.
 // x = n ln 2 + r with |r| <= ln 2 / 2 (ln 2 in two parts, so that r is exact: Cody and Waite), and e^r by its Taylor
 // polynomial of degree 7, whose remainder is below 2^-27 there.
 inline Floats exp(Floats x) {

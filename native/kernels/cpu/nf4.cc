@@ -64,8 +64,8 @@ void look_up(const uint8_t* packed, int64_t count, const float* table, float* ou
   if (i < count) out[i] = table[packed[i / 2] >> 4];
 }
 
-// thresholds[i] is the largest float32 that is not above the midpoint of codes i and i + 1. A float32 x is nearer to code
-// i + 1 exactly when it is greater; on the midpoint itself it is not, so a tie goes to the lower code.
+// thresholds[i] is the largest float32 that is not above the midpoint of codes i and i + 1. A float32 x is nearer to
+// code i + 1 exactly when it is greater; on the midpoint itself it is not, so a tie goes to the lower code.
 struct Thresholds {
   float values[codes - 1];
   Thresholds() {

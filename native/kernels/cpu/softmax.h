@@ -30,7 +30,8 @@ inline void softmax(float* x, int64_t n, float scale) {
     return e;
   });
   const float inverse = 1 / total;
-  map(0, n, x, [inverse](Floats v) { return v * inverse; }, x);
+  map(
+      0, n, x, [inverse](Floats v) { return v * inverse; }, x);
 }
 
 }  // namespace pipe
