@@ -173,7 +173,7 @@ export function linearCases(): KernelCase[] {
     linear('few rows, cut for threads', floats([8, 531]), halves([1037, 531])),
     ...backward('small', 7, 5, 3, floats([5, 3])),
     ...backward('tails', 133, 97, 301, floats([97, 301])),
-    ...backward('bf16', 270, 65, 110, halves([65, 110])),
+    ...backward('bf16, many rows', 3000, 150, 11, halves([150, 11])),
     ...lora('inner columns', { N: 70, M: 90, K: 33, rank: 5, width: 30, offset: 31 }),
     ...lora('all columns', { N: 1520, M: 100, K: 100, rank: 8, width: 100, offset: 0 }),
     ...lora('few rows', { N: 2, M: 6, K: 40, rank: 2, width: 2, offset: 4 }),

@@ -112,6 +112,6 @@ export function nf4Cases(): KernelCase[] {
     dequantize([6, 7], 6),
     dequantize([3, 10], 2),
     absmax(700),
-    absmax(40_000),
+    absmax(100_000),
   ];
 }
