@@ -13,8 +13,15 @@ export async function reportError(error: unknown, asJson: boolean): Promise<void
     process.stdout.write(`${JSON.stringify({ type: 'error', message, diagnostics: diagnosticsOf(error) })}\n`);
     return;
   }
-  const text = isUsageError(error) ? message : ((error as Error).stack ?? message);
+  const text = isUsageError(error) ? message : (refusalOf(error) ?? (error as Error).stack ?? message);
   process.stderr.write(`${text}\n`);
+}
+
+/** @returns what to say of a disk that takes no more, which is nobody's defect; null for any other error. */
+function refusalOf(error: unknown): string | null {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code !== 'ENOSPC' && code !== 'EDQUOT' && code !== 'EROFS') return null;
+  return `the disk takes no more: ${message}\n  what is finished is kept: make room (\`pipe gc\`, or elsewhere on the disk) and run again`;
 }
 
 /** Known by its name and its descendants' names: importing the class would load the engine for `pipe --help`. */

@@ -1,6 +1,7 @@
 /** Small tables kept between runs to save time: disposable, and validated by whoever reads them. */
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeWhole } from './whole.ts';
 
 export interface Memo {
   /** What was last written under this name, or undefined when there is nothing readable. Its shape is the reader's to check. */
@@ -21,12 +22,8 @@ export function openMemo(folder: string): Memo {
       }
     },
     write(name, value) {
-      const path = pathOf(name);
-      const temporary = `${path}.${process.pid}.tmp`;
       try {
-        mkdirSync(dirname(path), { recursive: true });
-        writeFileSync(temporary, JSON.stringify(value));
-        renameSync(temporary, path);
+        writeWhole(pathOf(name), JSON.stringify(value));
       } catch {
         // A memo that cannot be kept is computed again.
       }

@@ -1,5 +1,5 @@
 /** Finds stage modules by name, bundles them for the workers, and reads what they declare. */
-import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync } from 'node:fs';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Code, openCodeReader } from './code.ts';
@@ -12,6 +12,7 @@ import type { Memo } from './memo.ts';
 import type { Project } from './project.ts';
 import type { StageInterface } from './stage.ts';
 import { namesIn } from './store.ts';
+import { writeWhole } from './whole.ts';
 import { startWorker, type Worker } from './workers.ts';
 
 export interface Stages extends StageResolver {
@@ -54,10 +55,7 @@ export function openStages(project: Project, memo: Memo, digester: Digester): St
     const path = bundlePath(module, code);
     if (existsSync(path)) return path;
     const { text } = await reader.bundleOf(module);
-    mkdirSync(dirname(path), { recursive: true });
-    const temporary = `${path}.${process.pid}.tmp`;
-    writeFileSync(temporary, text);
-    renameSync(temporary, path);
+    writeWhole(path, text);
     return path;
   }
 

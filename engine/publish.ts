@@ -2,7 +2,6 @@
 import {
   constants,
   copyFileSync,
-  existsSync,
   linkSync,
   mkdirSync,
   readFileSync,
@@ -18,6 +17,7 @@ import type { EventBody } from './events.ts';
 import type { Graph } from './graph.ts';
 import type { Artifact, Digest } from './record.ts';
 import { removeTree, type Store } from './store.ts';
+import { sweepTemporaries, temporaryFor, writeWhole } from './whole.ts';
 
 /** One line of the table: what lies at a path below results/NAME/, and the record that it comes from. */
 export interface Published {
@@ -70,6 +70,11 @@ export function publish(
   const before = new Map(readPublications(folder).map((line) => [line.path, line]));
   const table = new Map(before);
   let changed = false;
+  let isSwept = false;
+  const sweepOnce = () => {
+    if (!isSwept) sweepTemporaries(folder);
+    isSwept = true;
+  };
   for (const { path, task, artifact: name } of graph.publications) {
     const result = resultOf(task);
     const artifact = result?.outputs[name];
@@ -82,6 +87,7 @@ export function publish(
     const isThere =
       old !== undefined && old.digest === artifact.digest && old.kind === artifact.kind && markOf(to) === old.mark;
     if (!isThere) {
+      sweepOnce();
       place(store, artifact, to);
       say({ type: 'published', path: to, task, artifact: name });
     }
@@ -110,31 +116,32 @@ export function publish(
     }
   }
   if (!changed) return;
-  mkdirSync(folder, { recursive: true });
-  const temporary = join(folder, `.publications.${process.pid}.tmp`);
-  writeFileSync(temporary, `${JSON.stringify([...table.values()], null, 1)}\n`);
-  renameSync(temporary, join(folder, tableName));
+  sweepOnce();
+  writeWhole(join(folder, tableName), `${JSON.stringify([...table.values()], null, 1)}\n`);
 }
 
 function place(store: Store, artifact: Artifact, to: string): void {
   mkdirSync(dirname(to), { recursive: true });
-  const temporary = join(dirname(to), `.${sha256(to).slice(0, 8)}.${process.pid}.tmp`);
-  removeTree(temporary);
-  if (artifact.kind === 'file') {
-    give(store.blobPath(artifact.digest), temporary);
-    // A folder cannot be renamed over.
-    if (existsSync(to) && statSync(to).isDirectory()) removeTree(to);
+  const temporary = temporaryFor(to);
+  try {
+    if (artifact.kind === 'file') give(store.blobPath(artifact.digest), temporary);
+    else giveFolder(store, artifact.digest, temporary);
+    // A folder can neither be renamed over nor take a file's place.
+    if (artifact.kind === 'folder' || statSync(to, { throwIfNoEntry: false })?.isDirectory() === true) removeTree(to);
     renameSync(temporary, to);
-    return;
+  } catch (thrown) {
+    removeTree(temporary);
+    throw thrown;
   }
-  mkdirSync(temporary);
-  for (const { path, digest } of store.entriesOf(artifact.digest)) {
-    const file = join(temporary, path);
+}
+
+function giveFolder(store: Store, folder: Digest, to: string): void {
+  mkdirSync(to);
+  for (const { path, digest } of store.entriesOf(folder)) {
+    const file = join(to, path);
     mkdirSync(digest === null ? file : dirname(file), { recursive: true });
     if (digest !== null) give(store.blobPath(digest), file);
   }
-  removeTree(to);
-  renameSync(temporary, to);
 }
 
 /** Gives a file the content of a blob: by shared blocks, a copy or, for a large file, a hard link (read-only). */

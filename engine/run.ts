@@ -1,8 +1,9 @@
 /** The loop of a run: takes wanted tasks through their states until each is done, failed or skipped. */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { brokenBecause, type Facts, identify, readFacts } from './assess.ts';
 import { sweepAttempts } from './attempt.ts';
+import { messageOf } from './errors.ts';
 import { type Emit, type EventBody, type Failure, type RunCounts, type RunStatus, stamped } from './events.ts';
 import { type Ending, execute } from './execute.ts';
 import type { Graph, Resources, Task } from './graph.ts';
@@ -15,6 +16,7 @@ import type { Digest, Manifest } from './record.ts';
 import { beginRun, latestRun, type RunRecord, runsFolder, type TaskOutcome, writeRun } from './runs.ts';
 import { producersOf, selectTasks } from './select.ts';
 import { isFinal, States } from './state.ts';
+import { sweepTemporaries } from './whole.ts';
 import type { Reason } from './why.ts';
 import { openWorkers, type Workers } from './workers.ts';
 import type { Workspace } from './workspace.ts';
@@ -272,6 +274,7 @@ class Run {
     store.sweep();
     claims.sweep();
     sweepAttempts(project.cache);
+    for (const folder of ['code', 'memo', 'runs']) sweepTemporaries(join(project.cache, folder));
     writeRun(project.cache, this.#record);
     this.#priorities = criticalPath(this.#tasks, store.catalog.all());
   }
@@ -406,13 +409,19 @@ class Run {
     this.#say({ type: 'task-skipped', task: id, because });
   }
 
-  /** Keeps the log of a failed task. @returns its path relative to the cache. */
-  #keepLog(id: string, log: Buffer): string {
+  /** Keeps the log of a failed task. @returns its path relative to the cache, or null when the disk refuses it. */
+  #keepLog(id: string, log: Buffer): string | null {
     const { cache } = this.#workspace.project;
     const name = id.replaceAll(/[^\w=,.[\]-]+/g, '-').slice(0, 150);
     const path = join(runsFolder(cache), `${this.#record.id}.logs`, `${name}.log`);
-    mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(path, log);
+    try {
+      mkdirSync(dirname(path), { recursive: true });
+      writeFileSync(path, log);
+    } catch (thrown) {
+      rmSync(path, { force: true });
+      this.#say({ type: 'warning', task: id, message: `the log could not be kept: ${messageOf(thrown)}` });
+      return null;
+    }
     return path.slice(cache.length + 1);
   }
 

@@ -1,12 +1,13 @@
 /** What became of every run: cache/runs/<id>.json, and the logs of the tasks that failed in it. */
 import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { RunStatus } from './events.ts';
 import { type Identity, isAlive, self } from './identity.ts';
 import type { Digest } from './record.ts';
 import type { Json } from './stage.ts';
 import { namesIn, type Store } from './store.ts';
+import { writeWhole } from './whole.ts';
 
 /** What became of a task in a run. */
 export interface TaskOutcome {
@@ -44,11 +45,7 @@ export function runsFolder(cache: string): string {
 
 /** Writes a run's file whole. */
 export function writeRun(cache: string, run: RunRecord): void {
-  const folder = runsFolder(cache);
-  mkdirSync(folder, { recursive: true });
-  const temporary = join(folder, `.${run.id}.${process.pid}.tmp`);
-  writeFileSync(temporary, `${JSON.stringify(run)}\n`);
-  renameSync(temporary, join(folder, `${run.id}.json`));
+  writeWhole(join(runsFolder(cache), `${run.id}.json`), `${JSON.stringify(run)}\n`);
 }
 
 /** The ids of all runs, newest first. */

@@ -1,6 +1,6 @@
 /** Bad input to the real stages, through the command: what is wrong and where, nothing lost, and a mended run goes on. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { type CommandProject, leftovers, openProjectFolder } from './support/checkout.ts';
@@ -178,6 +178,17 @@ test('mended, the run goes on where it stopped', async () => {
   }
 });
 
+/** Writes until not one byte more fits. */
+function fillDisk(folder: string): void {
+  for (let bytes = 1 << 20; bytes >= 1; ) {
+    try {
+      appendFileSync(join(folder, 'filler'), Buffer.alloc(bytes));
+    } catch {
+      bytes >>= 1;
+    }
+  }
+}
+
 test('a full disk: said so, nothing half-made, and with room again the run goes on', async (context) => {
   const full = openProjectFolder({
     'data/small.bin': new Uint8Array(1000),
@@ -206,6 +217,12 @@ publish: { large.bin: large.file }
     expect(leftovers(full.root)).toEqual([]);
     expect(existsSync(join(full.root, 'results'))).toBe(false);
     expect((await full.pipe(['verify'])).code).toBe(0);
+    fillDisk(cache);
+    const refused = await full.pipe(['run', 'fill']);
+    expect(refused.stdout).toBe('');
+    expect(refused.stderr).toMatch(/^the disk takes no more: ENOSPC.*\n.* run again\n$/);
+    expect(refused.code).toBe(1);
+    rmSync(join(cache, 'filler'));
     mount('-o', 'remount,size=32m');
     const second = await full.run(['fill']);
     expect({ executed: second.executed, code: second.code }).toEqual({ executed: ['large'], code: 0 });

@@ -119,6 +119,9 @@ test('a run that is killed sixteen times in sixteen moments loses no finished ta
   await until(() => processesOf(project.root).length === 0, 'every process of the killed runs has ended');
   const verified = await project.pipe(['verify', '--json']);
   expect(JSON.parse(verified.stdout)).toMatchObject({ records: 24, damaged: [], recompute: [] });
+  // Whatever the kills left half-made goes when the next tasks run.
+  expect((await project.run(['killed', 'lower', '--force'])).executed).toHaveLength(12);
+  expect(leftovers(project.root)).toEqual([]);
   const again = await project.pipe(['run', 'killed']);
   expect(again).toMatchObject({
     code: 0,

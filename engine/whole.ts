@@ -1,0 +1,38 @@
+/** Files and folders that appear whole: made under another name, then renamed. What a kill leaves is known by its maker. */
+import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { sha256 } from './digest.ts';
+import { identityText, isAlive, parseIdentity, self } from './identity.ts';
+
+/** The name, beside `path`, under which this process makes it. */
+export function temporaryFor(path: string): string {
+  return join(dirname(path), `.${identityText(self())}-${sha256(basename(path)).slice(0, 8)}.tmp`);
+}
+
+/** Writes a file whole, and the folders above it. When the disk refuses, nothing is left. */
+export function writeWhole(path: string, content: string): void {
+  const temporary = temporaryFor(path);
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(temporary, content);
+    renameSync(temporary, path);
+  } catch (thrown) {
+    rmSync(temporary, { force: true });
+    throw thrown;
+  }
+}
+
+/** Removes what processes that have died left half-made in a folder and below it. */
+export function sweepTemporaries(folder: string): void {
+  let names: string[];
+  try {
+    names = readdirSync(folder, { recursive: true, encoding: 'utf8' });
+  } catch {
+    return;
+  }
+  for (const name of names) {
+    const [, owner] = /^\.(.*)\.tmp$/.exec(basename(name)) ?? [];
+    const identity = owner === undefined ? null : parseIdentity(owner);
+    if (identity !== null && !isAlive(identity)) rmSync(join(folder, name), { recursive: true, force: true });
+  }
+}
