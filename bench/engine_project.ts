@@ -64,6 +64,7 @@ export async function recordAll(workspace: Workspace, graph: Graph): Promise<voi
   const { store } = workspace;
   const facts = await readFacts(workspace, graph.tasks);
   const outputs = new Map<string, Record<string, Artifact>>();
+  let pending: Promise<void>[] = [];
   for (const task of graph.tasks) {
     const { manifest, key } = identify(task, facts, (id, name) => outputs.get(id)![name]!);
     const deposit = store.deposit();
@@ -71,7 +72,7 @@ export async function recordAll(workspace: Workspace, graph: Graph): Promise<voi
     const content = `output of ${task.id}`;
     const out: Artifact = { kind: 'file', digest: deposit.putBytes(content), bytes: content.length };
     outputs.set(task.id, { out });
-    await deposit.commit({
+    const committed = deposit.commit({
       key,
       manifest,
       outputs: { out },
@@ -85,5 +86,11 @@ export async function recordAll(workspace: Workspace, graph: Graph): Promise<voi
       producers: {},
       sources: {},
     });
+    pending.push(committed);
+    // Waiting for the disk once for many is many times faster than for each.
+    if (pending.length < 64) continue;
+    await Promise.all(pending);
+    pending = [];
   }
+  await Promise.all(pending);
 }

@@ -46,12 +46,13 @@ async function measure(rounds: number): Promise<(Figure | Skipped)[]> {
 async function compile(program: string): Promise<string | undefined> {
   const args = [...compileFlags(), ...sources, '-lopenblas', '-pthread', '-o', program];
   try {
-    await promisify(execFile)(compiler(), args, { cwd: root });
+    await promisify(execFile)(compiler(), args, { cwd: root, env: { ...process.env, LC_ALL: 'C' } });
     return undefined;
   } catch (error) {
     const { code, stderr = '', message } = error as NodeJS.ErrnoException & { readonly stderr?: string };
     if (String(code) === 'ENOENT') return `no C++ compiler: '${compiler()}' cannot be run (install g++, or set CXX)`;
-    if (/cblas\.h|lopenblas/.test(stderr)) return 'OpenBLAS is not installed (apt-get install libopenblas-dev)';
+    if (/cblas\.h.*(?:No such file|not found)|(?:cannot find -l|library '?)openblas/.test(stderr))
+      return 'OpenBLAS is not installed (apt-get install libopenblas-dev)';
     throw new Error(stderr || message);
   }
 }

@@ -1,7 +1,7 @@
 /** The benchmarks: measures the subjects that are asked for, all in one run, and prints one table. */
 import { parseArgs } from 'node:util';
 import { engine } from './engine.ts';
-import { type Figure, meetsBar, type Skipped, type Subject } from './figure.ts';
+import { barText, type Figure, meetsBar, type Skipped, type Subject } from './figure.ts';
 import { gemm } from './gemm.ts';
 import { loraStep } from './lora_step.ts';
 import { loadText, machineText } from './machine.ts';
@@ -66,10 +66,10 @@ function parse(args: readonly string[]): Request {
 }
 
 function summary(figures: readonly (Figure | Skipped)[]): string {
-  const verdicts = figures.map((figure) => ('skipped' in figure ? undefined : meetsBar(figure)));
-  const missed = figures.filter((_, i) => verdicts[i] === false).map(({ what }) => what);
-  const met = verdicts.filter((verdict) => verdict === true).length;
-  const skipped = figures.filter((figure) => 'skipped' in figure).length;
+  const measured = figures.filter((figure): figure is Figure => !('skipped' in figure));
+  const missed = measured.filter((figure) => meetsBar(figure) === false);
+  const met = measured.filter((figure) => meetsBar(figure) === true).length;
+  const skipped = figures.length - measured.length;
   const bars = `${met} of ${met + missed.length} bars met${skipped > 0 ? `, ${skipped} skipped` : ''}`;
-  return missed.length === 0 ? bars : `${bars}; missed: ${missed.join('; ')}`;
+  return [bars, ...missed.map((figure) => `missed: ${figure.what}, ${barText(figure)}`)].join('\n');
 }

@@ -13,7 +13,7 @@ export function tableOf(figures: readonly (Figure | Skipped)[]): string {
 }
 
 function cellsOf(figure: Figure | Skipped): string[] {
-  if ('skipped' in figure) return [figure.what, `skipped: ${figure.skipped}`, '', '', '', ''];
+  if ('skipped' in figure) return [figure.what, `skipped: ${figure.skipped.split('\n')[0]}`, '', '', '', ''];
   const { what, unit, measured, against } = figure;
   const ratio = ratioOf(figure);
   const met = meetsBar(figure);
