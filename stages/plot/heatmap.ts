@@ -65,8 +65,9 @@ function panel(
 ): object {
   const colour = colourScale(cells.map((cell) => cell.percent.value));
   const decimals = decimalsFor(cells.map((cell) => cell.percent.value));
-  const values = cells.map(({ family, layer, percent: { value, interval } }) => {
+  const values = cells.map(({ family, layer, increase: { interval }, percent: { value } }) => {
     const number = formatNumber(value, decimals);
+    // Of the increase in nats, as the verdict is judged: that of the percentage, bootstrapped besides, can differ in the last digit.
     const unclear = interval === null || (interval.low <= 0 && interval.high >= 0);
     return { family, layer, value, text: unclear ? `(${number})` : number, onDark: colour.isDark(value) };
   });
