@@ -18,11 +18,6 @@ export function onBackend<T>(backend: string, work: () => T): T {
   try {
     return work();
   } finally {
-    restoreBackend(before);
+    if (before !== undefined) void tf.setBackend(before);
   }
-}
-
-/** Puts a backend that was in use back in use. Does nothing if there was none. */
-export function restoreBackend(backend: string | undefined): void {
-  if (backend !== undefined) void tf.setBackend(backend);
 }

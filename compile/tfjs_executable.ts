@@ -1,12 +1,12 @@
 /** Runs a program's calls one by one on a TF.js backend: the fallback where there is no addon, and the native runtime's oracle. */
 import { roundToBfloat16 } from '../model/float16.ts';
 import { runKernel } from '../model/kernels/kernel.ts';
-import { type Tensor, type TfBackend, tf, useBackend } from '../model/tf.ts';
+import { startBackend, type Tensor, type TfBackend, tf } from '../model/tf.ts';
 import { elementCount, rootOf, sameShape, usesOf } from './buffers.ts';
 import { HostAccess, type HostData } from './host_access.ts';
 import { kernelTraits, namedKernel } from './kernel_table.ts';
 import type { Call, Executable, Plan, Program, Storage } from './program.ts';
-import { currentBackend, onBackend, restoreBackend } from './tf_engine.ts';
+import { onBackend } from './tf_engine.ts';
 
 /**
  * Loads a program for a TF.js backend, which is started if it has not been.
@@ -17,9 +17,7 @@ export async function loadTfjs(
   plan: Plan,
   backend: Exclude<TfBackend, 'tensorflow'>,
 ): Promise<Executable> {
-  const before = currentBackend();
-  await useBackend(backend);
-  restoreBackend(before);
+  await startBackend(backend);
   return new TfjsExecutable(program, plan, backend);
 }
 

@@ -26,6 +26,20 @@ test('without the addon `auto` runs on wasm and says why, once for all the progr
   expect(reasons).toEqual([expect.stringMatching(/^running on TensorFlow.js wasm, which is slower: .*PIPE_NATIVE/)]);
 });
 
+test('programs are traced and loaded while the backend of another is still starting', async () => {
+  vi.resetModules();
+  const { load } = await import('../compile/executable.ts');
+  const { trace } = await import('../compile/trace.ts');
+  const one = () => load(trace('copy', (scope) => ({ y: scope.input('x', [1], 'float32') })));
+  const executables = await Promise.all([one(), one(), one()]);
+  for (const [i, executable] of executables.entries()) executable.write('x', Float32Array.of(i));
+  for (const [i, executable] of executables.entries()) {
+    executable.run();
+    expect(executable.read('y')).toEqual(Float32Array.of(i));
+    executable.dispose();
+  }
+});
+
 test('without the addon `cpu-native` is refused, with the reason and what to ask for instead', async () => {
   await expect(load(program, { device: 'cpu-native' })).rejects.toThrow(
     /the native runtime is not available: .*PIPE_NATIVE.*; load with device 'auto' or 'tfjs-wasm'/,
