@@ -1,7 +1,8 @@
 /** This project's adapters, which sit on slices of GPT-2's matrices, as a PEFT folder, whose adapters sit on whole matrices. */
 import type { Gpt2Config } from './config.ts';
 import { FormatError } from './format_error.ts';
-import { type AdapterSite, adapterSites, type LoraConfig, type LoraTarget, loraTargets } from './lora.ts';
+import { type Family, families } from './gpt2.ts';
+import { type AdapterSite, adapterSites, type LoraConfig } from './lora.ts';
 import { type LoraModule, readPeft, writePeft } from './peft.ts';
 
 /** An adapter of a model of the given sizes. */
@@ -36,7 +37,7 @@ export function writeAdapter(folder: string, { config, lora, tensors }: Adapter,
   for (const [matrix, sites] of byMatrix(adapterSites(config, targets))) {
     modules.set(matrix, joinSites(sites, tensors, rank, alpha / rank, outFeatures(matrix, config)));
   }
-  const chosen = loraTargets.filter((target) => targets.includes(target));
+  const chosen = families.filter((target) => targets.includes(target));
   writePeft(folder, modules, {
     base: training.base ?? null,
     fanInFanOut: !(training.quantizedBase ?? false),
@@ -122,17 +123,17 @@ export function readAdapter(folder: string, config: Gpt2Config): Adapter {
   return { config, lora: { rank, alpha: scale * rank, targets }, tensors };
 }
 
-function notedTargets(note: string, folder: string): LoraTarget[] {
+function notedTargets(note: string, folder: string): Family[] {
   return note.split(',').map((name) => {
-    const target = loraTargets.find((each) => each === name);
+    const target = families.find((each) => each === name);
     if (target === undefined)
-      throw new FormatError(folder, `its note '${targetsNote}' names '${name}'; known are ${loraTargets.join(', ')}`);
+      throw new FormatError(folder, `its note '${targetsNote}' names '${name}'; known are ${families.join(', ')}`);
     return target;
   });
 }
 
-function foreignTargets(modules: ReadonlyMap<string, LoraModule>): LoraTarget[] {
-  const targetsOf: Readonly<Record<string, readonly LoraTarget[]>> = {
+function foreignTargets(modules: ReadonlyMap<string, LoraModule>): Family[] {
+  const targetsOf: Readonly<Record<string, readonly Family[]>> = {
     'attn.c_attn': ['q', 'k', 'v'],
     'attn.c_proj': ['o'],
     'mlp.c_fc': ['fc'],

@@ -1,4 +1,4 @@
-/** GPT-2 (Radford et al. 2019), with the names of Hugging Face's checkpoints. */
+/** GPT-2 (Radford et al. 2019), with the names of Hugging Face's checkpoints, and the families that its matrices fall into. */
 import type { Gpt2Config } from './config.ts';
 import { causalAttention } from './kernels/attention.ts';
 import { embedding } from './kernels/embedding.ts';
@@ -105,4 +105,53 @@ function causal({ config }: Gpt2): Attention {
 
 function normalize(x: Tensor, { weight, bias }: Norm, { epsilon }: Gpt2Config): Tensor {
   return layerNorm(x, weight, bias, epsilon);
+}
+
+/** The matrices of a block by what they do: queries, keys and values (thirds of `c_attn`), attention's output, the MLP's two maps. */
+export const families = ['q', 'k', 'v', 'o', 'fc', 'proj'] as const;
+export type Family = (typeof families)[number];
+
+/** The maps of a block, in the order in which it applies them. */
+export const matrices = ['attn.c_attn', 'attn.c_proj', 'mlp.c_fc', 'mlp.c_proj'] as const;
+
+/** Where each family lies: a matrix, the rows of it (in widths: offset, width), and its input (in widths). */
+const places = {
+  q: { matrix: 'attn.c_attn', offset: 0, width: 1, input: 1 },
+  k: { matrix: 'attn.c_attn', offset: 1, width: 1, input: 1 },
+  v: { matrix: 'attn.c_attn', offset: 2, width: 1, input: 1 },
+  o: { matrix: 'attn.c_proj', offset: 0, width: 1, input: 1 },
+  fc: { matrix: 'mlp.c_fc', offset: 0, width: 4, input: 1 },
+  proj: { matrix: 'mlp.c_proj', offset: 0, width: 1, input: 4 },
+} as const satisfies Record<
+  Family,
+  { matrix: (typeof matrices)[number]; offset: number; width: number; input: number }
+>;
+
+/** The rows of one matrix, [out, in], that belong to a family: `offset` .. `offset + width` of its outputs. */
+export interface FamilyRows {
+  readonly layer: number;
+  readonly family: Family;
+  /** `h.0.attn.c_attn` */
+  readonly matrix: string;
+  readonly offset: number;
+  readonly width: number;
+  readonly inFeatures: number;
+}
+
+/** The rows of the given families, by layer and then in the order of `families`, whatever the order they are asked for in. */
+export function familyRows(config: Gpt2Config, wanted: readonly Family[]): FamilyRows[] {
+  const chosen = families.filter((family) => wanted.includes(family));
+  return Array.from({ length: config.layers }, (_, layer) =>
+    chosen.map((family) => {
+      const { matrix, offset, width, input } = places[family];
+      return {
+        layer,
+        family,
+        matrix: `h.${layer}.${matrix}`,
+        offset: offset * config.width,
+        width: width * config.width,
+        inFeatures: input * config.width,
+      };
+    }),
+  ).flat();
 }

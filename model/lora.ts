@@ -1,72 +1,35 @@
 /** Low-rank adapters (LoRA: Hu et al. 2021): which matrices they sit on, what they are called, how they begin. */
 import type { Gpt2Config } from './config.ts';
-import type { Gpt2Weights } from './gpt2.ts';
+import { type Family, type FamilyRows, familyRows, type Gpt2Weights, matrices } from './gpt2.ts';
 import { dropout } from './kernels/dropout.ts';
 import { loraMatMul } from './kernels/lora_matmul.ts';
 import { Random } from './random.ts';
 import type { Tensor } from './tf.ts';
-
-/** What an adapter can sit on: queries, keys, values, the attention's output, and the two maps of the MLP. */
-export const loraTargets = ['q', 'k', 'v', 'o', 'fc', 'proj'] as const;
-export type LoraTarget = (typeof loraTargets)[number];
 
 export interface LoraConfig {
   /** Columns of B and rows of A. */
   readonly rank: number;
   /** The update is scaled by alpha / rank. */
   readonly alpha: number;
-  readonly targets: readonly LoraTarget[];
+  /** What adapters sit on. */
+  readonly targets: readonly Family[];
 }
 
-/** The maps of a block, in the order that numbers their dropout sites. */
-const matrices = ['attn.c_attn', 'attn.c_proj', 'mlp.c_fc', 'mlp.c_proj'] as const;
-
-/** Where each target lies: a matrix, the part of its output (in widths: offset, width), and its input (in widths). */
-const places = {
-  q: { matrix: 'attn.c_attn', offset: 0, width: 1, input: 1 },
-  k: { matrix: 'attn.c_attn', offset: 1, width: 1, input: 1 },
-  v: { matrix: 'attn.c_attn', offset: 2, width: 1, input: 1 },
-  o: { matrix: 'attn.c_proj', offset: 0, width: 1, input: 1 },
-  fc: { matrix: 'mlp.c_fc', offset: 0, width: 4, input: 1 },
-  proj: { matrix: 'mlp.c_proj', offset: 0, width: 1, input: 4 },
-} as const satisfies Record<
-  LoraTarget,
-  { matrix: (typeof matrices)[number]; offset: number; width: number; input: number }
->;
-
-/** One adapter: the update scale (x Aᵀ) Bᵀ of columns offset .. offset + width of a matrix's output. */
-export interface AdapterSite {
-  readonly layer: number;
-  readonly target: LoraTarget;
-  /** The matrix it sits on: `h.0.attn.c_attn`. */
-  readonly matrix: string;
+/** One adapter: the update scale (x Aᵀ) Bᵀ of a family's columns of a matrix's output. */
+export interface AdapterSite extends FamilyRows {
   /** Name of A [rank, inFeatures]: `h.0.q.lora_A`. */
   readonly a: string;
   /** Name of B [width, rank]: `h.0.q.lora_B`. */
   readonly b: string;
-  readonly inFeatures: number;
-  readonly offset: number;
-  readonly width: number;
 }
 
-/** Every adapter of a model, by layer and then in the order of `loraTargets`, whatever the order they are asked for in. */
-export function adapterSites(config: Gpt2Config, targets: readonly LoraTarget[]): AdapterSite[] {
-  const chosen = loraTargets.filter((target) => targets.includes(target));
-  return Array.from({ length: config.layers }, (_, layer) =>
-    chosen.map((target) => {
-      const { matrix, offset, width, input } = places[target];
-      return {
-        layer,
-        target,
-        matrix: `h.${layer}.${matrix}`,
-        a: `h.${layer}.${target}.lora_A`,
-        b: `h.${layer}.${target}.lora_B`,
-        inFeatures: input * config.width,
-        offset: offset * config.width,
-        width: width * config.width,
-      };
-    }),
-  ).flat();
+/** Every adapter of a model, in the order of `familyRows`. */
+export function adapterSites(config: Gpt2Config, targets: readonly Family[]): AdapterSite[] {
+  return familyRows(config, targets).map((rows) => ({
+    ...rows,
+    a: `h.${rows.layer}.${rows.family}.lora_A`,
+    b: `h.${rows.layer}.${rows.family}.lora_B`,
+  }));
 }
 
 /** The shapes of all adapter tensors by name: A then B of each site. */

@@ -9,7 +9,7 @@ import {
   writeCheckpoint,
 } from '../model/checkpoint.ts';
 import { roundToBfloat16 } from '../model/float16.ts';
-import { adapterSites, type LoraTarget } from '../model/lora.ts';
+import { type FamilyRows, familyRows } from '../model/gpt2.ts';
 import { dequantize, dequantizeAbsmax, type Quantized, quantize, quantizeAbsmax } from '../model/nf4.ts';
 import { type CheckpointWeight, writeQuantizedCheckpoint } from '../model/quantized_checkpoint.ts';
 
@@ -43,7 +43,7 @@ export default defineStage({
   async run({ params, inputs, outputs, log, progress }) {
     const base = await refusingBadInput(() => readCheckpoint(inputs.base));
     copyTokenizer(inputs.base, outputs.model);
-    const chosen = params.precision === 'bf16' ? [] : chosenSites(base, params);
+    const chosen = params.precision === 'bf16' ? [] : chosenRows(base, params);
     const weights = new Map<string, CheckpointWeight>();
     const errors: Record<string, number> = {};
     let quantizedWeights = 0;
@@ -74,11 +74,8 @@ interface Options {
   readonly double_quantization: boolean;
 }
 
-/** Rows of a matrix that belong to one family: an adapter's site without the adapter. */
-type Rows = Pick<ReturnType<typeof adapterSites>[number], 'matrix' | 'offset' | 'width'> & { target: LoraTarget };
-
-function chosenSites({ config }: Checkpoint, { matrices, layers }: Options): Rows[] {
-  const all = adapterSites(config, parseTargets(matrices));
+function chosenRows({ config }: Checkpoint, { matrices, layers }: Options): FamilyRows[] {
+  const all = familyRows(config, parseTargets(matrices));
   if (layers === 'all') return all;
   const wanted = new Set(layers.split(',').map(Number));
   for (const layer of wanted) {
@@ -97,7 +94,7 @@ function chosenSites({ config }: Checkpoint, { matrices, layers }: Options): Row
 function quantizeRows(
   name: string,
   weight: DenseWeight,
-  sites: readonly Rows[],
+  sites: readonly FamilyRows[],
   { bits, block, double_quantization }: Options,
 ): { replacement: CheckpointWeight; error: number; count: number } {
   const [outFeatures, inFeatures] = weight.shape as [number, number];

@@ -6,7 +6,8 @@ import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { type Adapter, readAdapter, writeAdapter } from '../model/adapter.ts';
 import { type Gpt2Config, publishedConfigs } from '../model/config.ts';
-import { adapterShapes, type LoraTarget, loraTargets } from '../model/lora.ts';
+import { type Family, families } from '../model/gpt2.ts';
+import { adapterShapes } from '../model/lora.ts';
 import { type LoraModule, readPeft, writePeft } from '../model/peft.ts';
 import { Random } from '../model/random.ts';
 import { openSafetensors, writeSafetensors } from '../model/safetensors.ts';
@@ -16,7 +17,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 const config: Gpt2Config = { vocabSize: 11, contextLength: 6, width: 8, layers: 2, heads: 2, epsilon: 1e-5 };
 
-function randomAdapter(targets: readonly LoraTarget[], rank: number, alpha: number, seed = 1): Adapter {
+function randomAdapter(targets: readonly Family[], rank: number, alpha: number, seed = 1): Adapter {
   const random = new Random(seed);
   const lora = { rank, alpha, targets };
   const tensors = new Map(
@@ -54,7 +55,7 @@ function inner(x: LoraModule, y: LoraModule): number {
 }
 
 /** The rows of the update that a target's slice adds, computed from our own tensors. */
-function sliceUpdate({ lora, tensors }: Adapter, layer: number, target: LoraTarget): number[][] {
+function sliceUpdate({ lora, tensors }: Adapter, layer: number, target: Family): number[][] {
   const a = tensors.get(`h.${layer}.${target}.lora_A`)!;
   const b = tensors.get(`h.${layer}.${target}.lora_B`)!;
   const { rank, alpha } = lora;
@@ -65,7 +66,7 @@ describe('adapters', () => {
   test('any targets, rank and alpha come back as they were', () => {
     fc.assert(
       fc.property(
-        fc.subarray([...loraTargets], { minLength: 1 }),
+        fc.subarray([...families], { minLength: 1 }),
         fc.constantFrom(1, 2, 3, 8),
         fc.constantFrom(1, 16, 32),
         (targets, rank, alpha) => {

@@ -1,10 +1,11 @@
 /** The registry holds every kernel that a step calls, and each kernel's shape function tells what its composite gives. */
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { EagerScope } from '../model/eager_scope.ts';
+import { families } from '../model/gpt2.ts';
 import type { Shape } from '../model/kernels/kernel.ts';
 import { nf4Dequantize } from '../model/kernels/nf4_matmul.ts';
 import { kernels } from '../model/kernels/registry.ts';
-import { adapterShapes, type LoraConfig, loraTargets } from '../model/lora.ts';
+import { adapterShapes, type LoraConfig } from '../model/lora.ts';
 import { type Matrices, nf4Parts } from '../model/matrix.ts';
 import { quantize, quantizeAbsmax } from '../model/nf4.ts';
 import type { TensorData } from '../model/scope.ts';
@@ -27,7 +28,7 @@ const coreKernels = new Set([
   'Sum',
   'Fill',
 ]);
-const lora: LoraConfig = { rank: 2, alpha: 2, targets: loraTargets };
+const lora: LoraConfig = { rank: 2, alpha: 2, targets: families };
 
 /** A base with both storages in it: the first layer is quantized. */
 const matrices: Matrices = (name) =>

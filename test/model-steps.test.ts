@@ -2,8 +2,9 @@
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { weightShapes } from '../model/checkpoint.ts';
 import { EagerScope } from '../model/eager_scope.ts';
+import { families } from '../model/gpt2.ts';
 import { loraMatMul } from '../model/kernels/lora_matmul.ts';
-import { adapterShapes, adapterSites, initialAdapters, type LoraConfig, loraTargets } from '../model/lora.ts';
+import { adapterShapes, adapterSites, initialAdapters, type LoraConfig } from '../model/lora.ts';
 import { type Matrices, nf4Parts } from '../model/matrix.ts';
 import { dequantize, dequantizeAbsmax, quantize, quantizeAbsmax } from '../model/nf4.ts';
 import type { TensorData } from '../model/scope.ts';
@@ -19,7 +20,7 @@ const shape = { batch: 2, length: 5 };
 const text = toyText(shape.batch, shape.length);
 const { width: C, vocabSize: V } = toyConfig;
 const weights = toyWeights();
-const lora: LoraConfig = { rank: 2, alpha: 3, targets: loraTargets };
+const lora: LoraConfig = { rank: 2, alpha: 3, targets: families };
 const frozen = { config: toyConfig, matrices: float32, lora };
 const training = { ...frozen, ...shape, dropout: { rate: 0, seed: 0 }, adamw: { ...adamw, maxNorm: 0 } };
 const adapters = busyAdapters(lora);
@@ -206,7 +207,7 @@ describe('adapters', () => {
 
   it('begin by changing nothing: A is uniform within 1 / sqrt(in), B is zero', () => {
     const fresh = initialAdapters(toyConfig, lora, 1);
-    for (const { a, b, inFeatures } of adapterSites(toyConfig, loraTargets)) {
+    for (const { a, b, inFeatures } of adapterSites(toyConfig, families)) {
       const bound = 1 / Math.sqrt(inFeatures);
       const largest = Math.max(...fresh.get(a)!.map(Math.abs));
       expect(largest).toBeLessThanOrEqual(bound);
@@ -224,7 +225,7 @@ describe('adapters', () => {
 
   it('act as the base with alpha / rank B A added to its matrices', () => {
     const merged = new Map<string, Float32Array>(weights);
-    for (const { matrix, a, b, inFeatures, offset, width } of adapterSites(toyConfig, loraTargets)) {
+    for (const { matrix, a, b, inFeatures, offset, width } of adapterSites(toyConfig, families)) {
       const weight = merged.get(`${matrix}.weight`)!.slice();
       const [A, B] = [adapters.get(a)!, adapters.get(b)!];
       for (let row = 0; row < width; row++)

@@ -1,17 +1,17 @@
 /** Sets of matrices as people write them: `q+v`, `attention+mlp`, `all`. */
 import { StageError } from '../../engine/stage.ts';
-import { type LoraTarget, loraTargets } from '../../model/lora.ts';
+import { type Family, families } from '../../model/gpt2.ts';
 
-const sets: Readonly<Record<string, readonly LoraTarget[]>> = {
-  ...Object.fromEntries(loraTargets.map((target) => [target, [target]])),
+const sets: Readonly<Record<string, readonly Family[]>> = {
+  ...Object.fromEntries(families.map((target) => [target, [target]])),
   attention: ['q', 'k', 'v', 'o'],
   mlp: ['fc', 'proj'],
-  all: loraTargets,
+  all: families,
 };
 
-/** The matrices that a text such as `q+k+v+o` names, in the order of `loraTargets`. @throws StageError for an unknown name. */
-export function parseTargets(text: string): LoraTarget[] {
-  const chosen = new Set<LoraTarget>();
+/** The matrices that a text such as `q+k+v+o` names, in the order of `families`. @throws StageError for an unknown name. */
+export function parseTargets(text: string): Family[] {
+  const chosen = new Set<Family>();
   for (const name of text.split('+').map((part) => part.trim())) {
     const members = Object.hasOwn(sets, name) ? sets[name]! : null;
     if (members === null) {
@@ -21,5 +21,5 @@ export function parseTargets(text: string): LoraTarget[] {
     }
     for (const target of members) chosen.add(target);
   }
-  return loraTargets.filter((target) => chosen.has(target));
+  return families.filter((target) => chosen.has(target));
 }
