@@ -1,7 +1,7 @@
 /** Whether a task's result is in the store: what plan and run share. */
 import type { Code } from './code.ts';
-import { messageOf, UsageError } from './errors.ts';
-import type { Graph, Task } from './graph.ts';
+import { messageOf } from './errors.ts';
+import type { Task } from './graph.ts';
 import { manifestKey, manifestOf, type Surroundings } from './manifest.ts';
 import type { Artifact, Digest, Manifest } from './record.ts';
 import type { Workspace } from './workspace.ts';
@@ -70,11 +70,4 @@ export function identify(
     artifact,
   });
   return { manifest, key: manifestKey(manifest) };
-}
-
-/** The task with this id. @throws UsageError when the graph has none. */
-export function taskById(graph: Graph, id: string): Task {
-  const task = graph.tasks.find((candidate) => candidate.id === id);
-  if (task === undefined) throw new UsageError(`pipeline ${graph.name} has no task ${id}`);
-  return task;
 }

@@ -56,17 +56,19 @@ export interface Result {
  * Each file or folder appears whole, by renaming; the table is written last, so after a kill the next run puts right
  * what the table does not vouch for.
  * @param prune whether to remove what an earlier run published and the pipeline no longer does.
+ * @returns the artifacts that were not published because they are damaged in the store; their records are forgotten.
  * @throws UsageError for a path that leaves results/NAME/.
  */
-export function publish(
+export async function publish(
   results: string,
   store: Store,
   graph: Graph,
   resultOf: (task: string) => Result | null,
   prune: boolean,
   say: (body: EventBody) => void,
-): void {
+): Promise<{ readonly task: string; readonly artifact: string }[]> {
   const folder = join(results, graph.name);
+  const damaged: { task: string; artifact: string }[] = [];
   const before = new Map(readPublications(folder).map((line) => [line.path, line]));
   const table = new Map(before);
   let changed = false;
@@ -87,6 +89,12 @@ export function publish(
     const isThere =
       old !== undefined && old.digest === artifact.digest && old.kind === artifact.kind && markOf(to) === old.mark;
     if (!isThere) {
+      // A large published file may be the blob itself, by another name: what was done to it was done to the store.
+      if ((await store.unsound(artifact)).length > 0) {
+        store.catalog.remove(result.key);
+        damaged.push({ task, artifact: name });
+        continue;
+      }
       sweepOnce();
       place(store, artifact, to);
       say({ type: 'published', path: to, task, artifact: name });
@@ -115,9 +123,10 @@ export function publish(
       say({ type: 'unpublished', path: join(folder, path) });
     }
   }
-  if (!changed) return;
+  if (!changed) return damaged;
   sweepOnce();
   writeWhole(join(folder, tableName), `${JSON.stringify([...table.values()], null, 1)}\n`);
+  return damaged;
 }
 
 function place(store: Store, artifact: Artifact, to: string): void {

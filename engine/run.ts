@@ -1,6 +1,6 @@
 /** The loop of a run: takes wanted tasks through their states until each is done, failed or skipped. */
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
 import { brokenBecause, type Facts, identify, readFacts } from './assess.ts';
 import { sweepAttempts } from './attempt.ts';
 import { messageOf } from './errors.ts';
@@ -13,7 +13,7 @@ import { granted, machineResources, openPools, type Pools } from './pools.ts';
 import { criticalPath } from './priority.ts';
 import { publish, type Result } from './publish.ts';
 import type { Digest, Manifest } from './record.ts';
-import { beginRun, latestRun, type RunRecord, runsFolder, type TaskOutcome, writeRun } from './runs.ts';
+import { beginRun, keepLog, keepRun, type RunRecord, type TaskOutcome, writeRun } from './runs.ts';
 import { producersOf, selectTasks } from './select.ts';
 import { isFinal, States } from './state.ts';
 import { sweepTemporaries } from './whole.ts';
@@ -161,7 +161,6 @@ class Run {
   async finish(): Promise<Omit<RunOutcome, 'seconds'>> {
     const begun = performance.now();
     const say = this.#say;
-    for (const task of this.#tasks) this.#states.move(task.id, 'Wanted');
     say({
       type: 'run-started',
       run: this.#record.id,
@@ -169,11 +168,9 @@ class Run {
       profile: this.#graph.profile,
       wanted: this.#tasks.length,
     });
+    for (const task of this.#tasks) this.#states.move(task.id, 'Wanted');
     try {
-      // In topological order every fresh task finds its producers done.
-      this.#pools.together(() => {
-        for (const task of this.#tasks) this.#consider(task);
-      });
+      this.#begin();
       if (this.#active > 0) {
         await new Promise<void>((resolve) => {
           this.#idle = resolve;
@@ -189,16 +186,36 @@ class Run {
       if (!isFinal(this.#states.of(id))) this.#skip(id, this.#stopped ?? 'it was never reached');
 
     const counts = this.#counts();
-    const status: RunStatus =
+    const ended: RunStatus =
       this.#stopped === 'the run was interrupted' ? 'interrupted' : counts.failed > 0 ? 'failed' : 'done';
-    const whole = status === 'done' && this.#tasks.length === this.#graph.tasks.length;
+    const whole = ended === 'done' && this.#tasks.length === this.#graph.tasks.length;
     const { project, store } = this.#workspace;
-    publish(project.results, store, this.#graph, (task) => this.#results.get(task) ?? null, whole, say);
-    this.#keep(status, counts);
+    const resultOf = (task: string) => this.#results.get(task) ?? null;
+    const damaged = await publish(project.results, store, this.#graph, resultOf, whole, say);
+    for (const { task, artifact } of damaged) {
+      const message = `its artifact \`${artifact}\` is damaged in the store and was not published. It has been put aside; run again, and ${task} is recomputed.`;
+      this.#failures.push({ task, failure: { kind: 'store', message }, log: null });
+      say({ type: 'warning', task, message });
+    }
+    const status = ended === 'done' && damaged.length > 0 ? 'failed' : ended;
+    const tasks = Object.fromEntries(this.#outcomes);
+    keepRun(project.cache, { ...this.#record, finishedAt: new Date().toISOString(), status, tasks });
     this.#workspace.save();
     const seconds = (performance.now() - begun) / 1000;
     say({ type: 'run-finished', run: this.#record.id, status, counts, seconds });
     return { run: this.#record.id, status, counts, failures: this.#failures };
+  }
+
+  #begin(): void {
+    try {
+      // In topological order every fresh task finds its producers done.
+      this.#pools.together(() => {
+        for (const task of this.#tasks) this.#consider(task);
+      });
+    } catch (thrown) {
+      // What is queued by now is waited for all the same, so that nothing is at work when the run is over.
+      this.#break(thrown);
+    }
   }
 
   /** Looks at a wanted task whose producers may all be done: it is fresh, or goes on to be executed. */
@@ -257,14 +274,17 @@ class Run {
     this.#states.move(task.id, 'Queued');
     this.#active += 1;
     this.#admitUntilSettled(stale, resources)
-      .catch((thrown: unknown) => {
-        this.#defect ??= thrown;
-        this.#stopped ??= 'the engine failed';
-      })
+      .catch((thrown: unknown) => this.#break(thrown))
       .finally(() => {
         this.#active -= 1;
         if (this.#active === 0) this.#idle();
       });
+  }
+
+  /** Lets nothing new start, because the engine itself threw. */
+  #break(thrown: unknown): void {
+    this.#defect ??= thrown;
+    this.#stopped ??= 'the engine failed';
   }
 
   /** Before the first execution of the run: clears what dead runs left half-made, and says that this run is under way. */
@@ -313,10 +333,9 @@ class Run {
   /** Takes the result that another run has recorded since this one looked. @returns whether there is one. */
   #shareResult({ task, key, reason }: Stale): boolean {
     if (reason.kind === 'forced') return false;
-    const { store } = this.#workspace;
-    const record = store.readRecord(key);
-    if (record === null || Object.values(record.outputs).some(({ digest }) => !store.hasBlob(digest))) return false;
-    this.#done(task, { key, outputs: record.outputs }, 'shared', record.seconds);
+    const entry = this.#workspace.store.recorded(key);
+    if (entry === null) return false;
+    this.#done(task, { key, outputs: entry.outputs }, 'shared', entry.seconds);
     return true;
   }
 
@@ -411,39 +430,17 @@ class Run {
 
   /** Keeps the log of a failed task. @returns its path relative to the cache, or null when the disk refuses it. */
   #keepLog(id: string, log: Buffer): string | null {
-    const { cache } = this.#workspace.project;
-    const name = id.replaceAll(/[^\w=,.[\]-]+/g, '-').slice(0, 150);
-    const path = join(runsFolder(cache), `${this.#record.id}.logs`, `${name}.log`);
     try {
-      mkdirSync(dirname(path), { recursive: true });
-      writeFileSync(path, log);
+      return keepLog(this.#workspace.project.cache, this.#record.id, id, log);
     } catch (thrown) {
-      rmSync(path, { force: true });
       this.#say({ type: 'warning', task: id, message: `the log could not be kept: ${messageOf(thrown)}` });
       return null;
     }
-    return path.slice(cache.length + 1);
   }
 
   #counts(): RunCounts {
     const counts = { wanted: this.#tasks.length, executed: 0, cached: 0, shared: 0, failed: 0, skipped: 0 };
     for (const { outcome } of this.#outcomes.values()) counts[outcome] += 1;
     return counts;
-  }
-
-  /** Writes the run's file, unless all was cached and the newest run of this pipeline says the same already. */
-  #keep(status: RunStatus, counts: RunCounts): void {
-    const { cache } = this.#workspace.project;
-    const tasks = Object.fromEntries(this.#outcomes);
-    if (counts.cached === counts.wanted) {
-      const newest = latestRun(cache, this.#graph.name);
-      const isSame =
-        newest?.status === 'done' &&
-        newest.profile === this.#record.profile &&
-        Object.keys(newest.tasks).length === counts.wanted &&
-        Object.entries(tasks).every(([id, { key }]) => newest.tasks[id]?.key === key);
-      if (isSame) return;
-    }
-    writeRun(cache, { ...this.#record, finishedAt: new Date().toISOString(), status, tasks });
   }
 }

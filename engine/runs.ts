@@ -1,7 +1,7 @@
 /** What became of every run: cache/runs/<id>.json, and the logs of the tasks that failed in it. */
 import { randomBytes } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import type { RunStatus } from './events.ts';
 import { type Identity, isAlive, self } from './identity.ts';
 import type { Digest } from './record.ts';
@@ -46,6 +46,39 @@ export function runsFolder(cache: string): string {
 /** Writes a run's file whole. */
 export function writeRun(cache: string, run: RunRecord): void {
   writeWhole(join(runsFolder(cache), `${run.id}.json`), `${JSON.stringify(run)}\n`);
+}
+
+/** Writes the file of a run that has ended, unless all was cached and the newest run of its pipeline says the same already. */
+export function keepRun(cache: string, run: RunRecord): void {
+  const tasks = Object.entries(run.tasks);
+  if (tasks.every(([, { outcome }]) => outcome === 'cached')) {
+    const newest = latestRun(cache, run.pipeline);
+    const isSame =
+      newest?.status === 'done' &&
+      run.status === 'done' &&
+      newest.profile === run.profile &&
+      Object.keys(newest.tasks).length === tasks.length &&
+      tasks.every(([id, { key }]) => newest.tasks[id]?.key === key);
+    if (isSame) return;
+  }
+  writeRun(cache, run);
+}
+
+/**
+ * Keeps the log of a task that failed in a run. @returns its path relative to the cache
+ * @throws Error when the disk refuses it; nothing of it is left then.
+ */
+export function keepLog(cache: string, run: string, task: string, log: Buffer): string {
+  const name = task.replaceAll(/[^\w=,.[\]-]+/g, '-').slice(0, 150);
+  const path = join('runs', `${run}.logs`, `${name}.log`);
+  try {
+    mkdirSync(dirname(join(cache, path)), { recursive: true });
+    writeFileSync(join(cache, path), log);
+  } catch (thrown) {
+    rmSync(join(cache, path), { force: true });
+    throw thrown;
+  }
+  return path;
 }
 
 /** The ids of all runs, newest first. */
@@ -118,7 +151,7 @@ export interface TaskLog {
   readonly outcome: TaskOutcome['outcome'];
 }
 
-/** The log of a task: of its failure or its result in the given run, or in the newest run that holds it. */
+/** The log of a task: of its failure or its result in the given run, or in the newest run (of a pipeline) that holds it. */
 export function taskLog(store: Store, task: string, where: { run?: string; pipeline?: string } = {}): TaskLog | null {
   for (const run of listRuns(store.cache)) {
     if (where.run !== undefined && run.id !== where.run) continue;
@@ -131,7 +164,9 @@ export function taskLog(store: Store, task: string, where: { run?: string; pipel
   }
   if (where.run !== undefined) return null;
   // A run that was killed wrote no outcome, but its finished tasks have records.
-  const entries = [...store.catalog.all()].filter((entry) => entry.task === task);
+  const isOfPipeline = ({ run }: { readonly run: string }) =>
+    where.pipeline === undefined || readRun(store.cache, run)?.pipeline === where.pipeline;
+  const entries = [...store.catalog.all()].filter((entry) => entry.task === task && isOfPipeline(entry));
   const newest = entries.sort((a, b) => (a.startedAt < b.startedAt ? 1 : -1))[0];
   const record = newest === undefined ? null : store.readRecord(newest.key);
   if (record === null) return null;

@@ -6,7 +6,7 @@
  */
 export type State = 'Unknown' | 'Wanted' | 'Ready' | 'Queued' | 'Running' | 'Done' | 'Failed' | 'Skipped';
 
-/** Where each state may lead. Running leads back to Queued when a task is tried again or another run has claimed it. */
+/** Where each state may lead. Running leads back to Queued when a task is tried again. */
 const next: Readonly<Record<State, readonly State[]>> = {
   Unknown: ['Wanted'],
   Wanted: ['Ready', 'Failed', 'Skipped'],

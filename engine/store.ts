@@ -21,7 +21,7 @@ import {
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { type Catalog, type Entry, openCatalog } from './catalog.ts';
+import { blobsOf, type Catalog, type Entry, openCatalog } from './catalog.ts';
 import { digestFile, type FolderEntry, listingOf, parseListing, sha256, walk } from './digest.ts';
 import { errorCode } from './errors.ts';
 import type { EventBody } from './events.ts';
@@ -56,6 +56,8 @@ export interface Store {
   materialise(artifact: Artifact, file: string): Promise<string>;
   /** The record under a key, read from the disk; null when there is none or it is damaged. */
   readRecord(key: Digest): TaskRecord | null;
+  /** The record under a key as the disk has it now, if no blob of it is missing: another process may have written it. */
+  recorded(key: Digest): Entry | null;
   /** Forgets the record under a key. */
   removeRecord(key: Digest): void;
   /** Moves a damaged file of the store out of the way, so that it is kept for a look and used no more. */
@@ -323,6 +325,12 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
       return file;
     },
     readRecord,
+    recorded(key) {
+      const record = readRecord(key);
+      if (record === null) return null;
+      const entry = entryOf(record);
+      return blobsOf(entry).every((digest) => existsSync(blobPath(digest))) ? entry : null;
+    },
     removeRecord(key) {
       rmSync(recordPath(key), { force: true });
       openedCatalog().remove(key);

@@ -108,7 +108,7 @@ describe('run', () => {
     const { code, lines } = await pipe(['run', '--json']);
     expect(code).toBe(0);
     const events = lines.map((line) => JSON.parse(line));
-    expect(events.find(({ type }) => type === 'run-started')).toMatchObject({ pipeline: 'talk', wanted: 3 });
+    expect(events[0]).toMatchObject({ type: 'run-started', pipeline: 'talk', wanted: 3 });
     expect(events.filter(({ type }) => type === 'task-done').map(({ task }) => task)).toContain('last');
     expect(events.at(-1)).toMatchObject({ type: 'run-finished', status: 'done', counts: { executed: 3 } });
   });

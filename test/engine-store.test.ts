@@ -1,15 +1,15 @@
-import { appendFileSync, chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { explain } from '../engine/explain.ts';
 import { collectGarbage, planGarbage } from '../engine/gc.ts';
 import type { Graph, Task } from '../engine/graph.ts';
 import { lineage } from '../engine/lineage.ts';
-import { latestRun } from '../engine/runs.ts';
+import { makePlan } from '../engine/plan.ts';
+import { latestRun, taskLog } from '../engine/runs.ts';
 import { verify } from '../engine/verify.ts';
 import { reasonLines } from '../engine/why.ts';
 import { openWorkspace, type Workspace } from '../engine/workspace.ts';
-import { echo, from, makeGraph, makeProject, makeTask, run, type TestProject } from './support/engine.ts';
+import { echo, from, makeGraph, makeProject, makeTask, run, stageText, type TestProject } from './support/engine.ts';
 
 let project: TestProject;
 beforeEach(() => {
@@ -41,7 +41,8 @@ async function opened<T>(use: (workspace: Workspace) => T | Promise<T>): Promise
 
 const why = (graph: Graph, id: string) =>
   opened(async (workspace) => {
-    const { planned } = await explain(workspace, graph, id);
+    const { tasks } = await makePlan(workspace, graph, { targets: [id] });
+    const planned = tasks.find(({ task }) => task.id === id)!;
     return 'reason' in planned ? planned.reason : planned.state;
   });
 
@@ -129,6 +130,50 @@ test('verify finds a record whose manifest was edited, and one that is cut off',
   expect((await run(chain())).executed).toEqual(['a', 'b']);
 });
 
+/** Where the blob of a file lies that a task wrote: of its output, or of a file in the folder that is its output. */
+const blobOf = (id: string, file?: string) =>
+  opened(({ store }) => {
+    const { digest } = [...store.catalog.all()].find((entry) => entry.task === id)!.outputs.out!;
+    return store.blobPath(
+      file === undefined ? digest : store.entriesOf(digest).find(({ path }) => path === file)!.digest!,
+    );
+  });
+
+test('a folder that has lost a file is computed again', async () => {
+  project.write(
+    'stages/folder.ts',
+    stageText(
+      "    mkdirSync(outputs.out); writeFileSync(outputs.out + '/one', params.text); writeFileSync(outputs.out + '/two', '2');",
+      "import { mkdirSync } from 'node:fs';",
+      "{ out: { description: 'folder', path: 'out' } }",
+    ),
+  );
+  const folder = makeTask(project.root, 'folder', 'folder', { outputs: { out: 'out' } });
+  const reader = makeTask(project.root, 'reader', 'reader', { inputs: { from: from('folder') } });
+  project.write('stages/reader.ts', stageText("    writeFileSync(outputs.out, readFileSync(inputs.from + '/one'));"));
+  await run(makeGraph(project.root, [folder]));
+  rmSync(await blobOf('folder', 'one'));
+  const { executed, outcome } = await run(makeGraph(project.root, [folder, reader]));
+  expect(outcome.failures).toEqual([]);
+  expect(executed).toEqual(['folder', 'reader']);
+});
+
+test('an artifact that is damaged in the store is not published; the run fails and says so, and the next one computes it again', async () => {
+  await run(chain());
+  const published = join(project.root, 'results/test/tables/table.csv');
+  const blob = await blobOf('table');
+  chmodSync(blob, 0o644);
+  appendFileSync(blob, 'x');
+  rmSync(published);
+  const { outcome, events } = await run(chain());
+  expect(outcome.status).toBe('failed');
+  expect(outcome.failures).toMatchObject([{ task: 'table', failure: { kind: 'store' } }]);
+  expect(events.map(({ type }) => type)).toContain('quarantined');
+  expect(existsSync(published)).toBe(false);
+  expect((await run(chain())).executed).toEqual(['table']);
+  expect(readFileSync(published, 'utf8')).toBe('rawabtable');
+});
+
 test('a memo that is damaged or gone costs time and nothing else', async () => {
   await run(chain());
   const memo = join(project.root, 'cache/memo');
@@ -172,4 +217,23 @@ test('a run that changes nothing is not written down again', async () => {
   expect(first.tasks.table).toMatchObject({ outcome: 'executed' });
   await run(chain());
   expect(readdirSync(join(project.root, 'cache/runs'))).toEqual([`${first.id}.json`]);
+});
+
+test('the log of a task is that of the pipeline that is asked for, though its run was killed', async () => {
+  const graphOf = (name: string) => ({ ...makeGraph(project.root, [task('same', { params: { text: name } })]), name });
+  for (const name of ['one', 'two']) await run(graphOf(name));
+  const runOf = (pipeline?: string) =>
+    opened(({ store }) => taskLog(store, 'same', pipeline === undefined ? {} : { pipeline })?.run);
+  const [one, two] = [await runOf('one'), await runOf('two')];
+  expect(one).toContain('-one-');
+  expect(two).toContain('-two-');
+  expect(await runOf()).toBe(two);
+  expect(await runOf('three')).toBe(undefined);
+  // A run that is killed has written down that it began, and not what became of its tasks.
+  for (const id of [one!, two!]) {
+    const path = join(project.root, 'cache/runs', `${id}.json`);
+    writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), status: 'running', tasks: {} }));
+  }
+  expect(await runOf('one')).toBe(one);
+  expect(await runOf('two')).toBe(two);
 });
