@@ -1,4 +1,4 @@
-/** Runs a task's command: words split without a shell, placeholders replaced, an environment that holds only what is declared. */
+/** Runs a task's command: placeholders replaced, an environment that holds only what is declared. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { CommandJob, Complaint } from './protocol.ts';
@@ -6,43 +6,6 @@ import type { Member } from './stage.ts';
 
 /** Variables that a command gets from the user's environment: what programs cannot do without. */
 const passedOn = ['PATH', 'HOME', 'LANG'];
-
-/** Characters that mean something to a shell and nothing without one. */
-const shellOnly = /[|&;<>()$`*?]/;
-
-/**
- * Splits a command line into words: spaces separate, quotes hold together, a backslash takes the next character as it is.
- * @throws Error for an open quote, or for what only a shell understands.
- */
-export function splitCommand(line: string): string[] {
-  const words: string[] = [];
-  let word: string | null = null;
-  let quote: string | null = null;
-  for (let at = 0; at < line.length; at++) {
-    const char = line[at]!;
-    if (quote !== null) {
-      if (char === quote) quote = null;
-      else if (char === '\\' && quote === '"' && /["\\]/.test(line[at + 1] ?? '')) word += line[++at]!;
-      else word += char;
-    } else if (char === '"' || char === "'") {
-      quote = char;
-      word ??= '';
-    } else if (char === '\\') {
-      word = (word ?? '') + (line[++at] ?? '');
-    } else if (/\s/.test(char)) {
-      if (word !== null) words.push(word);
-      word = null;
-    } else if (shellOnly.test(char)) {
-      throw new Error(
-        `the command holds \`${char}\`, which needs a shell: quote it, or write \`shell: true\` (in: ${line})`,
-      );
-    } else word = (word ?? '') + char;
-  }
-  if (quote !== null) throw new Error(`the command has an open ${quote} (in: ${line})`);
-  if (word !== null) words.push(word);
-  if (words.length === 0) throw new Error('the command is empty');
-  return words;
-}
 
 type Places = Pick<CommandJob, 'inputs' | 'outputs'>;
 
@@ -96,11 +59,8 @@ function listFile(scratch: string, name: string, members: readonly Member[]): st
 
 /** What to start: the shell's whole command line, or a program and its arguments. */
 function programOf(job: CommandJob): [string, string[]] {
-  const { command } = job;
-  if (job.shell) return [fillLine(typeof command === 'string' ? command : command.join(' '), job), []];
-  const [file, ...words] = (typeof command === 'string' ? splitCommand(command) : command).flatMap((word) =>
-    fillWord(word, job),
-  );
+  if (job.shell) return [fillLine(job.command, job), []];
+  const [file, ...words] = job.command.flatMap((word) => fillWord(word, job));
   if (file === undefined) throw new Error('the command is empty');
   return [file, words];
 }
@@ -108,18 +68,18 @@ function programOf(job: CommandJob): [string, string[]] {
 /** Runs a command, its output going where this process's goes. @returns null, or why it failed. */
 export async function runCommand(job: CommandJob): Promise<Complaint | null> {
   const { execa } = await import('execa');
-  const options = {
-    cwd: job.folder,
-    env: environmentOf(job),
-    extendEnv: false,
-    stdin: 'ignore',
-    stdout: 'inherit',
-    stderr: 'inherit',
-    reject: false,
-  } as const;
   try {
     const [file, words] = programOf(job);
-    const result = await execa(file, words, { ...options, shell: job.shell });
+    const result = await execa(file, words, {
+      cwd: job.folder,
+      env: environmentOf(job),
+      extendEnv: false,
+      shell: job.shell,
+      stdin: 'ignore',
+      stdout: 'inherit',
+      stderr: 'inherit',
+      reject: false,
+    });
     if (result.exitCode === 0) return null;
     if (result.signal !== undefined) return { kind: 'crash', message: `the command was ended by ${result.signal}` };
     if (result.exitCode === undefined)

@@ -162,7 +162,8 @@ async function jobOf(workspace: Workspace, { task, resources }: Execution, attem
   const { inputs, outputs, folder, scratch } = attempt;
   const common = { inputs, outputs, folder, scratch, env: task.env };
   if (task.action.kind === 'run') {
-    return { type: 'command', ...common, command: task.action.command, shell: task.action.shell };
+    const { kind: _, ...command } = task.action;
+    return { type: 'command', ...common, ...command };
   }
   const { stage, module } = task.action;
   const bundle = await workspace.stages.bundle(module);

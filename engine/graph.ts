@@ -23,12 +23,17 @@ export interface FanInMember {
 }
 
 /**
- * What a task does: a stage module, or a command. A command is a list of words, except that with `shell: true` it is the string that
- * the shell gets. In it `{{in:NAME}}` and `{{out:NAME}}` stand for the paths of inputs and outputs, which only the run knows.
+ * A command: a list of words, or with `shell: true` the line that the shell gets. In it `{{in:NAME}}` and `{{out:NAME}}` stand
+ * for the paths of inputs and outputs, which only the run knows.
  */
+export type Command =
+  | { readonly shell: false; readonly command: readonly string[] }
+  | { readonly shell: true; readonly command: string };
+
+/** What a task does: a stage module, or a command. */
 export type Action =
   | { readonly kind: 'uses'; readonly stage: string; readonly module: string }
-  | { readonly kind: 'run'; readonly command: readonly string[] | string; readonly shell: boolean };
+  | ({ readonly kind: 'run' } & Command);
 
 /** What a task occupies while it runs. Memory in bytes. */
 export interface Resources {

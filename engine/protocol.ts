@@ -1,5 +1,6 @@
 /** What the engine and its worker processes say to each other. */
 import type { Failure } from './events.ts';
+import type { Command } from './graph.ts';
 import type { Json, Member, StageInterface } from './stage.ts';
 
 /** A stage to run; all paths are absolute. */
@@ -19,16 +20,14 @@ export interface StageJob {
 }
 
 /** A command to run in the task's private folder. */
-export interface CommandJob {
+export type CommandJob = Command & {
   readonly type: 'command';
-  readonly command: readonly string[] | string;
-  readonly shell: boolean;
   readonly inputs: Readonly<Record<string, string | readonly Member[]>>;
   readonly outputs: Readonly<Record<string, string>>;
   readonly env: Readonly<Record<string, string>>;
   readonly folder: string;
   readonly scratch: string;
-}
+};
 
 export type Job = StageJob | CommandJob;
 

@@ -154,8 +154,9 @@ function actionOf(stage: ExpandedStage, context: SettingsContext): Getter<Task['
   return (scope) => {
     const command = evaluateOrReport(work.command, { ...scope, ...tokens }, context.diagnostics);
     if (command === undefined) return undefined;
-    if (Array.isArray(command)) return { kind: 'run', command: command.map(String), shell: work.shell };
-    if (typeof command === 'string') return { kind: 'run', command, shell: work.shell };
+    // Without a shell it was compiled to words.
+    if (!work.shell) return { kind: 'run', shell: false, command: command as string[] };
+    if (typeof command === 'string') return { kind: 'run', shell: true, command };
     context.diagnostics.report(work.command.node.span, `a command must be text, not ${typeName(command)}`);
     return undefined;
   };

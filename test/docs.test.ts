@@ -7,7 +7,6 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 import { buildProgram } from '../cli/program.ts';
 import { openForLook, type RequestOptions } from '../cli/request.ts';
-import { splitCommand } from '../engine/command.ts';
 import { PipelineError } from '../engine/diagnostics.ts';
 import { FUNCTIONS } from '../engine/functions.ts';
 import { loadGraph } from '../engine/load.ts';
@@ -119,13 +118,20 @@ async function heard(words: readonly string[]): Promise<Heard> {
   return found;
 }
 
+/** The words that a shell makes of a command; it expands no pattern. */
+function wordsOf(command: string): readonly string[] {
+  return execFileSync('sh', ['-fc', `printf '%s\\0' ${command}`], { encoding: 'utf8' })
+    .split('\0')
+    .slice(0, -1);
+}
+
 describe('every command is understood', () => {
   const commands = pages.flatMap(shownCommands);
 
   test.each(commands)('$where: $command', async ({ command }) => {
     // What stands for something else, such as [FILE] or TASK, is left out; --help is an exception of its own.
     const isPattern = /\b[A-Z]{3,}\b|\.\.\.|--help/.test(command);
-    const words = splitCommand(command).slice(1);
+    const words = wordsOf(command).slice(1);
     const { commands: known } = buildProgram(() => undefined);
     expect(known.map((target) => target.name())).toContain(words[0]);
     if (isPattern) return;

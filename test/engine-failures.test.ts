@@ -169,18 +169,23 @@ test('a source that is not there fails its task and no other', async () => {
   expect(told.failure.message).toMatch(/parameter `text`: .*absent\.txt does not exist/);
 });
 
-test('a command fails with its exit code, and one that needs a shell says so', async () => {
-  const action = (command: string) => ({ action: { kind: 'run', shell: false, command } }) as const;
-  expect((await runBad('', action("sh -c 'echo why >&2; exit 3'"))).failure).toMatchObject({ kind: 'exit-code' });
+const command = (...words: string[]) => ({ action: { kind: 'run', shell: false, command: words } }) as const;
+
+test('a command fails with its exit code, and its last words are told', async () => {
+  const told = await runBad('', command('sh', '-c', 'echo why >&2; exit 3'));
+  expect(told.failure).toEqual({
+    kind: 'exit-code',
+    message: 'task bad failed: the command ended with exit code 3',
+  });
+  expect(told.tail).toEqual(['why']);
 });
 
 test.each([
-  ['cat a | wc', 'shell: true'],
-  ['no-such-program --flag', 'no-such-program'],
-  ['cat {{in:absent}}', '{{in:absent}}'],
-])('the command %s is told what is wrong', async (command, words) => {
-  const told = await runBad('', { action: { kind: 'run', shell: false, command } });
-  expect(told.failure.message).toContain(words);
+  [['no-such-program', '--flag'], 'no-such-program'],
+  [['cat', '{{in:absent}}'], '{{in:absent}}'],
+])('the command %j is told what is wrong', async (words, problem) => {
+  const told = await runBad('', command(...words));
+  expect(told.failure.message).toContain(problem);
 });
 
 test('a gigabyte of output stays on the disk, and its log keeps both ends', async () => {

@@ -4,7 +4,6 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { splitCommand } from '../engine/command.ts';
 import { digestFile, listingOf, markOf, openDigester, parseListing, unchanged } from '../engine/digest.ts';
 import { canonicalJson, manifestKey } from '../engine/manifest.ts';
 import { openMemo } from '../engine/memo.ts';
@@ -160,16 +159,4 @@ test('an edit within the tick of the last digest, of the same size, is not misse
   writeFileSync(path, 'edit');
   utimesSync(path, atime, mtime);
   expect(unchanged(path, mark, later)).toBe(false);
-});
-
-test('words that are quoted come back as they were', () => {
-  const quoted = (word: string) => `'${word.replaceAll("'", `'\\''`)}'`;
-  fc.assert(
-    fc.property(fc.array(fc.string(), { minLength: 1 }), (words) => {
-      expect(splitCommand(words.map(quoted).join(' '))).toEqual(words);
-    }),
-  );
-  expect(splitCommand(String.raw`a "b \"c\"" d\ e`)).toEqual(['a', 'b "c"', 'd e']);
-  expect(() => splitCommand('a | b')).toThrow('shell: true');
-  expect(() => splitCommand('a "b')).toThrow('open "');
 });

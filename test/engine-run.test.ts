@@ -177,7 +177,7 @@ test('folders, fan-ins and commands', async () => {
         inputs: { text: from('gather') },
       }),
       task('list', '', {
-        action: { kind: 'run', shell: false, command: "node -e 'console.log(1)' 'a b'" },
+        action: { kind: 'run', shell: false, command: ['node', '-e', 'console.log(process.argv[1])', 'a b'] },
         outputs: {},
         inputs: { models: { kind: 'all', members } },
       }),

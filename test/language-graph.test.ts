@@ -1,5 +1,6 @@
 /** From a pipeline file to its graph: params, profiles, includes, matrices, joins, commands and publication. */
 import { join } from 'node:path';
+import fc from 'fast-check';
 import { describe, expect, it, test } from 'vitest';
 import type { Graph, Task } from '../engine/graph.ts';
 import { loadGraph } from '../engine/load.ts';
@@ -239,6 +240,20 @@ describe('a command', () => {
     ['run: \'a "b c"d \\\\ e\'', ['a', 'b cd', ' e']],
   ])('%s is cut into words before it is filled in', async (text, words) => {
     expect(await command(text.replace('\\\\', '\\'))).toEqual({ kind: 'run', command: words, shell: false });
+  });
+
+  it('gives words that are quoted as they were', async () => {
+    const quoted = (word: string) => `'${word.replaceAll("'", `'\\''`)}'`;
+    const words = fc.array(
+      fc.string().filter((word) => !word.includes('${{')),
+      { minLength: 1 },
+    );
+    await fc.assert(
+      fc.asyncProperty(words, async (given) => {
+        const line = JSON.stringify(given.map(quoted).join(' '));
+        expect(await command(`run: ${line}`)).toEqual({ kind: 'run', command: given, shell: false });
+      }),
+    );
   });
 
   it('for the shell is left whole', async () => {
