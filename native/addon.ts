@@ -109,7 +109,8 @@ function load(): Addon | { readonly unavailable: string } {
   try {
     return createRequire(import.meta.url)(build.path) as Addon;
   } catch (error) {
-    return { unavailable: `${build.path} cannot be loaded: ${(error as Error).message}` };
+    const reason = (error as Error).message;
+    return { unavailable: `${build.path} cannot be loaded (remove its folder to have it built again): ${reason}` };
   }
 }
 

@@ -1,7 +1,19 @@
 /** Builds native/ into build/native/<digest>/pipe.node with the C++ compiler alone; run as a program, prints what came of it. */
 import { execFile, execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+} from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
 import { basename, dirname, join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -68,7 +80,11 @@ function compilerVersion() {
 
 /** What a build is made from: its files, and a digest of all else that decides the result; or why there can be none. */
 function recipe() {
-  if (process.env.PIPE_NATIVE === 'off') return { unavailable: 'PIPE_NATIVE=off' };
+  const wish = process.env.PIPE_NATIVE ?? '';
+  if (wish === 'off') return { unavailable: 'PIPE_NATIVE=off' };
+  if (wish !== '') {
+    return { unavailable: `PIPE_NATIVE is '${wish}', and only 'off' means something: unset it for native kernels` };
+  }
   const version = compilerVersion();
   if (version === undefined) {
     return { unavailable: `no C++ compiler: '${compiler()}' cannot be run (install g++, or set CXX)` };
@@ -94,11 +110,14 @@ export function nativeBuild() {
   return 'unavailable' in made ? made : { path: pathOf(made) };
 }
 
-/** Runs the compiler so that `path` appears whole: it writes another name, which is then renamed. */
+/** Runs the compiler so that `path` appears whole, power cuts included: another name is written, flushed, and then renamed. */
 async function compile(path, args) {
   const temporary = join(dirname(path), `.${process.pid}-${basename(path)}`);
   try {
     await promisify(execFile)(compiler(), [...args, '-o', temporary]);
+    const file = openSync(temporary, 'r+');
+    fsyncSync(file);
+    closeSync(file);
     renameSync(temporary, path);
   } finally {
     rmSync(temporary, { force: true });
@@ -108,8 +127,24 @@ async function compile(path, args) {
 /** Compiles one source unless its object exists: objects are named by their content too, so an edit recompiles little. */
 async function compileSource({ path, text }, { flags, tools, headers }) {
   const object = join(builds, 'objects', `${digest(tools, headers, path, text)}.o`);
-  if (!existsSync(object)) await compile(object, [...flags, '-c', join(native, path)]);
+  if (existsSync(object)) utimesSync(object, new Date(), new Date());
+  else await compile(object, [...flags, '-c', join(native, path)]);
   return object;
+}
+
+/** What no build has used for so long is removed with the next one. */
+const keptDays = 7;
+
+/** Removes old builds, old objects, and what a compiler that was killed left. Another process may do the same at once. */
+function prune() {
+  const oldest = Date.now() - keptDays * 24 * 3600 * 1000;
+  for (const folder of [builds, join(builds, 'objects')]) {
+    for (const name of readdirSync(folder)) {
+      const path = join(folder, name);
+      const modified = statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? Number.POSITIVE_INFINITY;
+      if (name !== 'objects' && modified < oldest) rmSync(path, { recursive: true, force: true });
+    }
+  }
 }
 
 /**
@@ -134,6 +169,7 @@ export async function buildNative() {
     await Promise.all(Array.from({ length: availableParallelism() }, worker));
     mkdirSync(dirname(path), { recursive: true });
     await compile(path, [...objects.sort(), ...linkFlags]);
+    prune();
   } catch (error) {
     return { unavailable: `the native addon does not build with ${compiler()}:\n${error.stderr || error.message}` };
   }
