@@ -1,7 +1,5 @@
 /** The peak memory of a program, in bytes by group: exact, and known without running it or having the machine that will. */
-import { optimize } from './optimize.ts';
-import { planMemory } from './plan.ts';
-import type { Buffer, Program } from './program.ts';
+import type { Buffer, Plan } from './program.ts';
 
 /** Bytes of the arena; the groups add up to the total. */
 export interface PeakMemory extends Readonly<Record<Buffer['group'], number>> {
@@ -9,10 +7,9 @@ export interface PeakMemory extends Readonly<Record<Buffer['group'], number>> {
 }
 
 /**
- * What loading and running a program takes: `weights` and `adapters` with their paddings, `optimizer` state, and
+ * What loading and running a planned program takes: `weights` and `adapters` with their paddings, `optimizer` state, and
  * `activations`, which is inputs, constants and the temporaries' region at its fullest.
  */
-export function peakMemory(program: Program): PeakMemory {
-  const { arenaBytes, groups } = planMemory(optimize(program));
+export function peakMemory({ arenaBytes, groups }: Plan): PeakMemory {
   return { ...groups, total: arenaBytes };
 }

@@ -1,14 +1,14 @@
 /** Stage: measures a model on held-out records, beside a reference: loss, agreement, KL, greedy match, embedding cosine. */
 import { writeFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
-import { defineStage } from '../engine/stage.ts';
+import { defineStage, StageError } from '../engine/stage.ts';
 import { evaluationBatches } from '../model/batches.ts';
 import { readDataset } from '../model/dataset.ts';
 import { logitsStep } from '../model/steps.ts';
 import { compareGreedy } from './evaluate/greedy.ts';
 import { TeacherForced } from './evaluate/teacher_forced.ts';
 import { refusingBadInput } from './shared/bad_input.ts';
-import { firstExamples, longestRow } from './shared/examples.ts';
+import { firstExamples, rowLength } from './shared/examples.ts';
 import { loadStep, rowPositions } from './shared/executables.ts';
 import { readModel, refuseOtherVocabulary } from './shared/model_folder.ts';
 
@@ -46,7 +46,7 @@ export default defineStage({
     refuseOtherVocabulary(model, data.meta);
     if (reference !== null) refuseOtherVocabulary(reference, data.meta);
     const examples = firstExamples(data.splits.validation, params.examples);
-    const length = longestRow(examples);
+    const length = rowLength([examples], model.config.contextLength);
 
     const started = performance.now();
     const programs = await Promise.all(
@@ -72,6 +72,12 @@ export default defineStage({
       signal.throwIfAborted();
     }
     for (const program of programs) program.dispose();
+    const read = forced.metrics();
+    if (!Number.isFinite(read.loss) || !Number.isFinite(read.kl ?? 0)) {
+      throw new StageError(
+        `the held-out loss is ${read.loss} and the KL ${read.kl}: the model, its adapter or the reference computes what is not a number`,
+      );
+    }
     const greedy =
       params.greedy_examples === 0
         ? null
@@ -82,7 +88,7 @@ export default defineStage({
             context,
           );
     measure('seconds', (performance.now() - started) / 1000);
-    const metrics = { ...forced.metrics(), ...greedy };
+    const metrics = { ...read, ...greedy };
     log(`held-out loss ${metrics.loss.toFixed(4)} over ${metrics.tokens} tokens`);
     writeFileSync(outputs.metrics, `${JSON.stringify(metrics, null, 2)}\n`);
   },

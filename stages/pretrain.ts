@@ -3,7 +3,7 @@ import { defineStage, StageError } from '../engine/stage.ts';
 import { batches, evaluationBatches } from '../model/batches.ts';
 import { copyTokenizer, type DenseWeight, weightShapes, writeCheckpoint } from '../model/checkpoint.ts';
 import type { Gpt2Config } from '../model/config.ts';
-import { readTextDataset } from '../model/dataset.ts';
+import { readTextDataset, splitNames, type TextDataset } from '../model/dataset.ts';
 import { initialWeights } from '../model/initial.ts';
 import { lossStep, pretrainingStep } from '../model/steps.ts';
 import { refusingBadInput } from './shared/bad_input.ts';
@@ -11,7 +11,7 @@ import { writeCurve } from './shared/curve.ts';
 import { loadStep, rowPositions } from './shared/executables.ts';
 import { openHeldOut } from './shared/held_out.ts';
 import { schedules } from './shared/schedule.ts';
-import { runTraining } from './shared/training.ts';
+import { adamW, runTraining } from './shared/training.ts';
 
 export default defineStage({
   description: 'Trains a whole GPT-2 on a text, from scratch; the checkpoint is written in 16 bits.',
@@ -27,11 +27,16 @@ export default defineStage({
     schedule: { type: 'string', enum: schedules, default: 'cosine', description: 'How the learning rate decays.' },
     warmup: { type: 'integer', minimum: 0, default: 100, description: 'Steps of linear warm-up.' },
     weight_decay: { type: 'number', minimum: 0, default: 0.1, description: 'Decoupled weight decay on matrices.' },
-    beta2: { type: 'number', minimum: 0, maximum: 1, default: 0.95, description: "AdamW's beta2." },
+    beta2: { type: 'number', minimum: 0, maximum: 0.9999, default: 0.95, description: "AdamW's beta2." },
     max_grad_norm: { type: 'number', minimum: 0, default: 1, description: 'Gradients are clipped to it; 0: never.' },
     eval_every: { type: 'integer', minimum: 1, default: 250, description: 'Held-out loss after every so many steps.' },
     eval_tokens: { type: 'integer', minimum: 1, default: 32768, description: 'Held-out tokens that are measured.' },
-    seed: { type: 'integer', default: 42, description: 'Draws the first weights and the order of the data.' },
+    seed: {
+      type: 'integer',
+      minimum: 0,
+      default: 42,
+      description: 'Draws the first weights and the order of the data.',
+    },
   },
   inputs: {
     data: { description: 'Tokenized text (stage tokenize-text).' },
@@ -46,15 +51,10 @@ export default defineStage({
     const { batch, length, seed } = params;
     const data = await refusingBadInput(() => readTextDataset(inputs.data));
     const config = modelSizes(params, data.meta.vocabSize);
-    const adamw = {
-      beta1: 0.9,
-      beta2: params.beta2,
-      epsilon: 1e-8,
-      weightDecay: params.weight_decay,
-      maxNorm: params.max_grad_norm,
-    };
+    refuseShortText(data.splits, length);
 
-    const training = await loadStep('pretraining step', pretrainingStep({ config, batch, length, adamw }), context);
+    const step = pretrainingStep({ config, batch, length, adamw: adamW(params, params.beta2) });
+    const training = await loadStep('pretraining step', step, context);
     const names = [...weightShapes(config).keys()];
     for (const [name, { data }] of initialWeights(config, seed)) training.write(name, data);
     training.write('positions', rowPositions(batch, length));
@@ -102,4 +102,15 @@ function modelSizes(
   if (width % heads !== 0) throw new StageError(`width ${width} is not a multiple of heads ${heads}`);
   if (length > context) throw new StageError(`length ${length} is longer than the context of ${context} tokens`);
   return { vocabSize, contextLength: context, width, layers, heads, epsilon: 1e-5 };
+}
+
+/** @throws StageError when a split has no window of `length` tokens with the token after it. */
+function refuseShortText(splits: TextDataset['splits'], length: number): void {
+  for (const name of splitNames) {
+    const { tokens } = splits[name];
+    if (tokens.length > length) continue;
+    throw new StageError(
+      `the ${name} split has ${tokens.length} tokens, too few for a sequence of ${length} and the token after it: give more text, or lower length`,
+    );
+  }
 }

@@ -1,21 +1,21 @@
 /** Stage: trains low-rank adapters on a frozen base: LoRA on a 16-bit one, QLoRA on a quantized one. */
 import { writeFileSync } from 'node:fs';
 import { peakMemory } from '../compile/memory.ts';
-import { defineStage, StageError } from '../engine/stage.ts';
+import { defineStage } from '../engine/stage.ts';
 import { writeAdapter } from '../model/adapter.ts';
 import { batches, evaluationBatches } from '../model/batches.ts';
-import { type ExampleSplit, readDataset } from '../model/dataset.ts';
-import { adapterShapes, initialAdapters } from '../model/lora.ts';
+import { type InstructionDataset, readDataset } from '../model/dataset.ts';
+import { adapterShapes, initialAdapters, type LoraConfig } from '../model/lora.ts';
 import { loraTrainingStep, lossStep } from '../model/steps.ts';
 import { refusingBadInput } from './shared/bad_input.ts';
 import { writeCurve } from './shared/curve.ts';
-import { firstExamples, longestRow } from './shared/examples.ts';
-import { loadStep, rowPositions } from './shared/executables.ts';
+import { firstExamples, rowLength } from './shared/examples.ts';
+import { type Host, loadStep, rowPositions } from './shared/executables.ts';
 import { openHeldOut } from './shared/held_out.ts';
 import { readModel, refuseOtherVocabulary } from './shared/model_folder.ts';
 import { schedules } from './shared/schedule.ts';
 import { parseTargets } from './shared/targets.ts';
-import { runTraining } from './shared/training.ts';
+import { type AdamWOptions, adamW, runTraining } from './shared/training.ts';
 
 export default defineStage({
   description: 'Trains LoRA adapters on a frozen base; on a base in NF4 this is QLoRA.',
@@ -37,7 +37,13 @@ export default defineStage({
     max_grad_norm: { type: 'number', minimum: 0, default: 1, description: 'Gradients are clipped to it; 0: never.' },
     eval_every: { type: 'integer', minimum: 1, default: 50, description: 'Held-out loss after every so many steps.' },
     eval_examples: { type: 'integer', minimum: 1, default: 40, description: 'Held-out examples for that loss.' },
-    seed: { type: 'integer', minimum: 0, default: 42, description: "Draws A's first values, the order, the dropout." },
+    seed: {
+      type: 'integer',
+      minimum: 0,
+      maximum: 2 ** 31 - 1,
+      default: 42,
+      description: "Draws A's first values, the order, the dropout.",
+    },
   },
   inputs: {
     base: { description: 'Checkpoint folder: 16-bit, or quantized (stage quantize).' },
@@ -52,56 +58,24 @@ export default defineStage({
     const { params, inputs, outputs } = context;
     const { batch, seed } = params;
     const lora = { rank: params.rank, alpha: params.alpha, targets: parseTargets(params.targets) };
-    const { base, data } = await refusingBadInput(() => ({
-      base: readModel(inputs.base),
-      data: readDataset(inputs.data),
-    }));
-    refuseOtherVocabulary(base, data.meta);
-    const { config, matrices } = base;
-    const { train, validation } = data.splits;
-    const length = rowLength(train, validation, config.contextLength);
+    const data = await refusingBadInput(() => readDataset(inputs.data));
+    const { config, quantized, length, training, heldOut } = await openTraining(data, lora, context);
 
-    const adamw = {
-      beta1: 0.9,
-      beta2: 0.999,
-      epsilon: 1e-8,
-      weightDecay: params.weight_decay,
-      maxNorm: params.max_grad_norm,
-    };
-    const dropout = { rate: params.dropout, seed };
-    const step = loraTrainingStep({ config, matrices, lora, dropout, adamw, batch, length });
-    const training = await loadStep('LoRA training step', step, context);
-    base.writeTo(training);
-    for (const [name, data] of initialAdapters(config, lora, seed)) training.write(name, data);
-    training.write('positions', rowPositions(batch, length));
-
-    const names = [...adapterShapes(config, lora).keys()];
-    const heldOut = await openHeldOut(
-      {
-        step: lossStep({ config, matrices, lora, batch, length }),
-        batch,
-        length,
-        batches: [...evaluationBatches(firstExamples(validation, params.eval_examples), { batch, length })],
-        training,
-        trained: names,
-        writeFrozen: base.writeTo,
-      },
-      context,
-    );
     const curve = await runTraining({
       program: training,
-      batches: batches(train, { batch, length, seed }),
+      batches: batches(data.splits.train, { batch, length, seed }),
       schedule: { kind: params.schedule, peak: params.lr, steps: params.steps, warmup: params.warmup },
       evaluateEvery: params.eval_every,
       heldOut,
       context,
     });
 
+    const names = [...adapterShapes(config, lora).keys()];
     const tensors = new Map(names.map((name) => [name, training.read(name) as Float32Array]));
-    const memory = peakMemory(training.program);
+    const memory = peakMemory(training.plan);
     training.dispose();
     heldOut.dispose();
-    writeAdapter(outputs.adapter, { config, lora, tensors });
+    writeAdapter(outputs.adapter, { config, lora, tensors }, { quantizedBase: quantized, dropout: params.dropout });
     writeCurve(outputs.curve, curve);
     const last = curve.at(-1)!;
     const summary = {
@@ -117,11 +91,48 @@ export default defineStage({
   },
 });
 
-/** Rows as long as the longest example needs. @throws StageError when that is longer than the model's context. */
-function rowLength(train: ExampleSplit, validation: ExampleSplit, contextLength: number): number {
-  const length = Math.max(longestRow(train), longestRow(validation));
-  if (length <= contextLength) return length;
-  throw new StageError(
-    `the longest example has ${length + 1} tokens, and the model's context ${contextLength}: tokenize with max_length ${contextLength}`,
+/** The parameters that decide what is loaded. */
+interface Options extends AdamWOptions {
+  readonly batch: number;
+  readonly dropout: number;
+  readonly eval_examples: number;
+  readonly seed: number;
+}
+
+/**
+ * Loads the program that trains and the one that measures, weights and fresh adapters in place. The base as it was read, in
+ * float32, is let go of here: training need not hold it besides.
+ */
+async function openTraining(
+  data: InstructionDataset,
+  lora: LoraConfig,
+  context: Host & { readonly params: Options; readonly inputs: { readonly base: string } },
+) {
+  const { batch, dropout, eval_examples, seed } = context.params;
+  const base = await refusingBadInput(() => readModel(context.inputs.base));
+  refuseOtherVocabulary(base, data.meta);
+  const { config, matrices, quantized } = base;
+  const { train, validation } = data.splits;
+  const sizes = { batch, length: rowLength([train, validation], config.contextLength) };
+
+  const adamw = adamW(context.params, 0.999);
+  const step = loraTrainingStep({ config, matrices, lora, dropout: { rate: dropout, seed }, adamw, ...sizes });
+  const training = await loadStep('LoRA training step', step, context);
+  base.writeTo(training);
+  const adapters = initialAdapters(config, lora, seed);
+  for (const [name, values] of adapters) training.write(name, values);
+  training.write('positions', rowPositions(batch, sizes.length));
+
+  const heldOut = await openHeldOut(
+    {
+      step: lossStep({ config, matrices, lora, ...sizes }),
+      ...sizes,
+      batches: [...evaluationBatches(firstExamples(validation, eval_examples), sizes)],
+      training,
+      trained: [...adapters.keys()],
+      writeFrozen: base.writeTo,
+    },
+    context,
   );
+  return { config, quantized, length: sizes.length, training, heldOut };
 }

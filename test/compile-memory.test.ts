@@ -26,6 +26,8 @@ const studyStep = (matrix: Matrix) =>
     matrices: everywhere(matrix),
   });
 
+const planned = (matrix: Matrix) => peakMemory(planMemory(optimize(trace('train', studyStep(matrix)))));
+
 const total = (sizes: number[]) => sizes.reduce((sum, size) => sum + size, 0);
 const sizes = [...weightShapes(config)].map(([name, shape]) => ({
   isMatrix: /^h\..*(c_attn|c_proj|c_fc)\.weight$/.test(name),
@@ -47,7 +49,7 @@ describe("GPT-2 Medium's LoRA step, on a machine that could not run it", () => {
   });
 
   test('takes what its weights, adapters and moments take, counted by hand', () => {
-    const memory = peakMemory(trace('train', studyStep(bases.bf16)));
+    const memory = planned(bases.bf16);
     // Every tensor of this model fills whole cache lines, so nothing is padded.
     expect(memory.weights).toBe(2 * total(sizes.map(({ elements }) => elements)));
     const adapters = config.layers * 2 * 2 * rank * config.width;
@@ -57,8 +59,8 @@ describe("GPT-2 Medium's LoRA step, on a machine that could not run it", () => {
   });
 
   test('with 4-bit matrices takes 0.5159 bytes for each of their elements, and as much for everything else', () => {
-    const sixteen = peakMemory(trace('train', studyStep(bases.bf16)));
-    const four = peakMemory(trace('train', studyStep(bases['nf4, doubly'])));
+    const sixteen = planned(bases.bf16);
+    const four = planned(bases['nf4, doubly']);
     const elements = total(sizes.map(({ isMatrix, elements }) => (isMatrix ? elements : 0)));
     const matrices = config.layers * 4;
     // What each matrix has of its own besides: two codebooks, of 16 and 256 floats, and the offset in its cache line.

@@ -11,6 +11,7 @@ import { dequantize, dequantizeAbsmax, quantizeAbsmax, quantize as quantizeWeigh
 import { readQuantizedCheckpoint } from '../model/quantized_checkpoint.ts';
 import { Random } from '../model/random.ts';
 import { centredCosine } from '../stages/evaluate/cosine.ts';
+import { TeacherForced } from '../stages/evaluate/teacher_forced.ts';
 import evaluate from '../stages/evaluate.ts';
 import pretrain from '../stages/pretrain.ts';
 import quantize from '../stages/quantize.ts';
@@ -55,6 +56,17 @@ beforeAll(() => {
 
 afterAll(() => runner.remove());
 
+/** The columns of a loss curve. */
+function losses(curve: string) {
+  const rows = readFileSync(curve, 'utf8').trim().split('\n').slice(1);
+  const cells = rows.map((row) => row.split(','));
+  return {
+    training: cells.map((row) => Number(row[1])),
+    rates: cells.map((row) => Number(row[2])),
+    validation: cells.map((row) => (row[4] === '' ? null : Number(row[4]))),
+  };
+}
+
 const json = (path: string) => JSON.parse(readFileSync(path, 'utf8'));
 
 describe('quantize', () => {
@@ -92,6 +104,39 @@ describe('quantize', () => {
       expect(after.weights.get(name)!.data).toEqual(expected);
     }
   });
+
+  it.each([
+    [2, true],
+    [3, true],
+    [4, false],
+  ])(
+    'stores codes of %i bits, scales quantized too: %s, and evaluate computes with what they stand for',
+    async (bits, double_quantization) => {
+      const params = { bits, double_quantization };
+      const { outputs } = await runner.run(quantize, { params, inputs: { base } });
+      const { weights } = readQuantizedCheckpoint(outputs.model!);
+      const expanded = new Map<string, DenseWeight>();
+      for (const [name, weight] of weights) {
+        if (weight.kind === 'dense') {
+          expanded.set(name, weight);
+          continue;
+        }
+        expect(weight.absmax instanceof Float32Array).toBe(!double_quantization);
+        expect(new Set([...weight.codes].flatMap((byte) => [byte >> 4, byte & 15])).size).toBe(2 ** bits);
+        const absmax = weight.absmax instanceof Float32Array ? weight.absmax : dequantizeAbsmax(weight.absmax);
+        expanded.set(name, { kind: 'dense', shape: weight.shape, data: dequantize({ ...weight, absmax }) });
+      }
+      const dense = join(home, `dense-${bits}`);
+      writeCheckpoint(dense, { config, weights: expanded }, 'BF16');
+      const inputs = { model: outputs.model!, reference: dense, data };
+      const metrics = json((await runner.run(evaluate, { params: { examples: 12 }, inputs })).outputs.metrics!);
+      expect(metrics).toMatchObject({ kl: expect.closeTo(0, 9), top1Agreement: 1 });
+      const plain = json(
+        (await runner.run(evaluate, { params: { examples: 12 }, inputs: { model: base, data } })).outputs.metrics!,
+      );
+      expect(Math.abs(metrics.loss - plain.loss)).toBeGreaterThan(1e-3);
+    },
+  );
 
   it('refuses a layer that the model does not have, and a block that does not fit', async () => {
     await expect(runner.run(quantize, { params: { layers: '2' }, inputs: { base } })).rejects.toThrow(
@@ -133,6 +178,42 @@ describe('train and evaluate', () => {
     const rows = readFileSync(first.curve!, 'utf8').trim().split('\n');
     expect(rows).toHaveLength(1 + training.steps);
     expect(rows.filter((row) => row.split(',')[4] !== '')).toHaveLength(1 + 2);
+  });
+
+  it('drops out what adapters read, in training alone, and says so and what the base was in the adapter', async () => {
+    const quantized = (await runner.run(quantize, { inputs: { base } })).outputs.model!;
+    const run = async (base: string, dropout: number) => {
+      const params = { ...training, steps: 5, eval_every: 5, dropout };
+      const { outputs } = await runner.run(train, { params, inputs: { base, data } });
+      const config = json(join(outputs.adapter!, 'adapter_config.json'));
+      const evaluated = await runner.run(evaluate, {
+        params: { examples: 12 },
+        inputs: { model: base, adapter: outputs.adapter!, data },
+      });
+      return { config, losses: losses(outputs.curve!), last: json(evaluated.outputs.metrics!).loss };
+    };
+    const [plain, dropped, again] = [await run(base, 0), await run(quantized, 0.5), await run(quantized, 0.5)];
+    expect(plain.config).toMatchObject({ lora_dropout: 0, fan_in_fan_out: true });
+    expect(dropped.config).toMatchObject({ lora_dropout: 0.5, fan_in_fan_out: false });
+    expect(dropped.losses).toEqual(again.losses);
+    const kept = await run(quantized, 0);
+    // B is zero at first, so the first loss is that of the base, whatever adapters read.
+    expect(dropped.losses.training[0]).toBe(kept.losses.training[0]);
+    expect(dropped.losses.training.slice(1)).not.toEqual(kept.losses.training.slice(1));
+    expect(dropped.losses.validation).toEqual([null, null, null, null, expect.closeTo(dropped.last, 4)]);
+  });
+
+  it('measures the held-out loss after every so many steps and after the last, and changes nothing by it', async () => {
+    const run = async (eval_every: number) => {
+      const params = { ...training, steps: 7, warmup: 2, schedule: 'constant', eval_every };
+      return losses((await runner.run(train, { params, inputs: { base, data } })).outputs.curve!);
+    };
+    const [often, once] = [await run(3), await run(100)];
+    const measured = ({ validation }: typeof often) => validation.flatMap((loss, i) => (loss === null ? [] : [i + 1]));
+    expect(measured(often)).toEqual([3, 6, 7]);
+    expect(measured(once)).toEqual([7]);
+    expect(often.training).toEqual(once.training);
+    expect(often.rates).toEqual([0.01, 0.02, 0.02, 0.02, 0.02, 0.02, 0.02]);
   });
 
   it('measures the loss that plain float64 arithmetic gives', async () => {
@@ -184,6 +265,35 @@ describe('train and evaluate', () => {
     );
   });
 
+  it('refuses examples that are longer than the context, and a split without any', async () => {
+    const made = (name: string, validation: ReturnType<typeof examples>) => {
+      const folder = join(home, name);
+      writeDataset(folder, {
+        meta,
+        splits: { train: exampleSplit(examples(8, 1)), validation: exampleSplit(validation) },
+      });
+      return folder;
+    };
+    const long = made('long', [{ tokens: new Int32Array(34).fill(1), promptLength: 3 }]);
+    const none = made('none', []);
+    for (const [inputs, reason] of [
+      [{ data: long }, "the longest example has 34 tokens, and the model's context 32: tokenize with max_length 32"],
+      [{ data: none }, 'a split of the data set holds no examples'],
+    ] as const) {
+      await expect(runner.run(evaluate, { inputs: { model: base, ...inputs } })).rejects.toThrow(reason);
+      await expect(runner.run(train, { params: training, inputs: { base, ...inputs } })).rejects.toThrow(reason);
+    }
+  });
+
+  it('generates up to the last position of the context', async () => {
+    const prompts = readDataset(data).splits.validation;
+    const longest = Math.max(...[0, 1].map((i) => prompts.example(i).promptLength));
+    const greedy = (greedy_tokens: number) =>
+      runner.run(evaluate, { params: { greedy_examples: 2, greedy_tokens }, inputs: { model: base, data } });
+    await expect(greedy(32 - longest + 2)).rejects.toThrow('takes 33 positions');
+    expect(json((await greedy(32 - longest + 1)).outputs.metrics!).greedyExamples).toBe(2);
+  });
+
   it('says so when the loss stops being a number', async () => {
     const huge = join(home, 'huge');
     const { weights } = readCheckpoint(base);
@@ -192,6 +302,12 @@ describe('train and evaluate', () => {
     writeCheckpoint(huge, { config, weights: broken as typeof weights }, 'F32');
     await expect(runner.run(train, { params: training, inputs: { base: huge, data } })).rejects.toThrow(
       /the loss is (NaN|Infinity).* at step 1: lower lr/,
+    );
+    await expect(runner.run(evaluate, { inputs: { model: huge, data } })).rejects.toThrow(
+      /the held-out loss is (NaN|Infinity) .*: the model, its adapter or the reference computes what is not a number/,
+    );
+    await expect(runner.run(evaluate, { inputs: { model: base, reference: huge, data } })).rejects.toThrow(
+      /and the KL (NaN|Infinity)/,
     );
   });
 });
@@ -227,6 +343,15 @@ describe('pretrain', () => {
   });
 });
 
+describe('pretrain, given too little', () => {
+  it('names the split that has no whole sequence', async () => {
+    const params = { layers: 1, width: 32, heads: 2, context: 512, length: 300, steps: 1, batch: 1 };
+    await expect(runner.run(pretrain, { params, inputs: { data: text, tokenizer: home } })).rejects.toThrow(
+      'the validation split has 300 tokens, too few for a sequence of 300 and the token after it',
+    );
+  });
+});
+
 describe('what the stages share', () => {
   it('reads sets of matrices in any order', () => {
     expect(parseTargets('v+q')).toEqual(['q', 'v']);
@@ -244,6 +369,61 @@ describe('what the stages share', () => {
       expect(learningRate(schedule, 55)).toBeCloseTo(1.1, 10);
       expect(learningRate(schedule, 100)).toBeCloseTo(0.2, 10);
     }
+  });
+
+  it('warms up from the first step, stays at the peak if it is constant, and may never warm up or never end it', () => {
+    const rates = (kind: 'constant' | 'linear' | 'cosine', steps: number, warmup: number) =>
+      Array.from({ length: steps }, (_, i) => learningRate({ kind, peak: 1, steps, warmup }, i + 1));
+    expect(rates('constant', 4, 2)).toEqual([0.5, 1, 1, 1]);
+    expect(rates('linear', 3, 0)).toEqual([0.7, 0.4, 0.1].map((rate) => expect.closeTo(rate, 12)));
+    expect(rates('cosine', 2, 4)).toEqual([0.25, 0.5]);
+    // A cosine falls slowest at both ends: by its definition, (1 + cos(pi / 4)) / 2 of the way is left after a quarter.
+    expect(rates('cosine', 4, 0)[0]).toBeCloseTo(0.1 + (0.9 * (1 + Math.SQRT1_2)) / 2, 12);
+  });
+
+  it('weights losses by tokens, and takes the KL from the reference to the model', () => {
+    const forced = new TeacherForced({ ...config, vocabSize: 2, width: 1 });
+    const reading = (probabilities: number[][]) => ({
+      logits: Float32Array.from(probabilities.flat(), Math.log),
+      hidden: new Float32Array(probabilities.length),
+    });
+    // Two examples of three rows: one target in the first, three in the second, and padding, which is no example.
+    forced.add({
+      model: reading([
+        [0.5, 0.5],
+        [0.5, 0.5],
+        [0.5, 0.5],
+        [0.2, 0.8],
+        [0.2, 0.8],
+        [0.2, 0.8],
+        [1, 1],
+        [1, 1],
+        [1, 1],
+      ]),
+      reference: reading([
+        [0.5, 0.5],
+        [0.5, 0.5],
+        [0.9, 0.1],
+        [0.2, 0.8],
+        [0.2, 0.8],
+        [0.8, 0.2],
+        [1, 2],
+        [1, 2],
+        [1, 2],
+      ]),
+      targets: Int32Array.from([-1, -1, 0, 1, 1, 1, -1, -1, -1]),
+      length: 3,
+    });
+    const metrics = forced.metrics();
+    expect(metrics.lossPerExample).toEqual([expect.closeTo(Math.log(2), 6), expect.closeTo(-Math.log(0.8), 6)]);
+    expect(metrics.tokensPerExample).toEqual([1, 3]);
+    const loss = (Math.log(2) - 3 * Math.log(0.8)) / 4;
+    expect(metrics).toMatchObject({ examples: 2, tokens: 4, loss: expect.closeTo(loss, 6) });
+    expect(metrics.perplexity).toBeCloseTo(Math.exp(loss), 6);
+    const kl = 0.9 * Math.log(0.9 / 0.5) + 0.1 * Math.log(0.1 / 0.5) + 0.8 * Math.log(4) + 0.2 * Math.log(0.25);
+    expect(metrics.kl).toBeCloseTo(kl / 4, 6);
+    // Of equals the first is the most likely; the last row differs.
+    expect(metrics.top1Agreement).toBe(0.75);
   });
 
   it('centres embeddings before it compares them', () => {

@@ -76,7 +76,8 @@ async function generate(
   { tokens: most, endOfText }: Limits,
   host: Host & { readonly signal: AbortSignal },
 ): Promise<number[][]> {
-  const capacity = Math.max(...prompts.map(({ length }) => length)) + most;
+  // The last token that is written is never read.
+  const capacity = Math.max(...prompts.map(({ length }) => length)) + most - 1;
   if (capacity > model.config.contextLength) {
     throw new StageError(
       `a prompt with ${most} tokens after it takes ${capacity} positions, and the model's context holds ${model.config.contextLength}: lower greedy_tokens or max_length`,

@@ -12,6 +12,8 @@ export interface FrozenModel {
   readonly config: Gpt2Config;
   /** How each matrix is stored. */
   readonly matrices: Matrices;
+  /** Whether any matrix is stored as NormalFloat codes. */
+  readonly quantized: boolean;
   readonly lora: LoraConfig | undefined;
   /** Writes every weight that the program asks for. */
   writeTo(program: Executable): void;
@@ -31,6 +33,7 @@ export function readModel(folder: string, adapterFolder?: string): FrozenModel {
       if (weight.kind === 'dense') return { kind: 'dense', storage: 'bf16' };
       return { kind: 'nf4', block: weight.block, doubleQuantization: !(weight.absmax instanceof Float32Array) };
     },
+    quantized: [...weights.values()].some(({ kind }) => kind === 'nf4'),
     lora: adapter?.lora,
     writeTo(program) {
       for (const [name, weight] of weights) writeWeight(program, name, weight);

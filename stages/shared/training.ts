@@ -3,6 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { Executable } from '../../compile/program.ts';
 import { StageError } from '../../engine/stage.ts';
 import type { Batch } from '../../model/batches.ts';
+import type { AdamW } from '../../model/optimizer.ts';
 import type { CurvePoint } from './curve.ts';
 import type { HeldOut } from './held_out.ts';
 import { learningRate, type Schedule } from './schedule.ts';
@@ -21,6 +22,17 @@ export interface TrainingRun {
     progress(done: number, total: number): void;
     measure(name: string, value: number): void;
   };
+}
+
+/** The parameters of AdamW that both stages take. */
+export interface AdamWOptions {
+  readonly weight_decay: number;
+  readonly max_grad_norm: number;
+}
+
+/** AdamW as both stages set it up: beta1 and epsilon are those of the paper (Kingma and Ba 2015, algorithm 1). */
+export function adamW({ weight_decay, max_grad_norm }: AdamWOptions, beta2: number): AdamW {
+  return { beta1: 0.9, beta2, epsilon: 1e-8, weightDecay: weight_decay, maxNorm: max_grad_norm };
 }
 
 /**
