@@ -34,7 +34,7 @@ let attempts = 0;
  * Makes the private folder `work/<process>-<n>/` with `in/` (inputs under their own names, read-only links into the
  * store), `out/` and `scratch/`.
  * @param artifactOf the artifact that a finished task gave, and the path that its producer wrote it to.
- * @throws AttemptError when an output's path leaves the folder.
+ * @throws AttemptError when an output's path leaves the folder, or lies inside another output.
  */
 export async function beginAttempt(
   store: Store,
@@ -55,6 +55,16 @@ export async function beginAttempt(
       outputs[name] = join(folder, checkedPath(name, path));
       const parent = join(outputs[name], '..');
       if (parent !== folder) mkdirSync(parent, { recursive: true });
+    }
+    for (const [inner, path] of Object.entries(outputs)) {
+      for (const [outer, around] of Object.entries(outputs)) {
+        if (inner === outer || !`${path}${sep}`.startsWith(around + sep)) continue;
+        const paths = `${task.outputs[inner]} in ${task.outputs[outer]}`;
+        throw new AttemptError(
+          'escape',
+          `output \`${inner}\` lies inside output \`${outer}\` (${paths}): give each its own path`,
+        );
+      }
     }
     const place = (producer: string, name: string, place: string): Promise<string> => {
       const { artifact, path } = artifactOf(producer, name);
@@ -114,14 +124,7 @@ export async function collectOutputs(
   }
   for (const [name, path] of Object.entries(attempt.outputs)) settleLinks(name, path, realpathSync(attempt.folder));
   const artifacts: Record<string, Artifact> = {};
-  // Outer folders first: an output that lies inside another would be gone from it.
   for (const [name, path] of Object.entries(attempt.outputs)) {
-    if (lstatSync(path, { throwIfNoEntry: false }) === undefined) {
-      throw new AttemptError(
-        'unwritten-output',
-        `output \`${name}\` lies inside another output: give each its own path`,
-      );
-    }
     artifacts[name] = lstatSync(path).isDirectory() ? await deposit.adoptFolder(path) : await deposit.adoptFile(path);
   }
   return artifacts;

@@ -134,6 +134,18 @@ test('an output path that leaves the folder is refused before anything runs', as
   expect(told.failure.message).toContain('../../x');
 });
 
+test.each([
+  { out: 'folder', part: 'folder/part.txt' },
+  { out: 'folder/part.txt', part: 'folder' },
+  { out: 'same.txt', part: 'same.txt' },
+])('an output that lies inside another is refused before anything runs: %j', async (outputs) => {
+  const told = await runBad("    throw new Error('it ran');", { outputs });
+  expect(told.failure.kind).toBe('escape');
+  expect(told.failure.message).toMatch(
+    /output `(out|part)` lies inside output `(out|part)` \(.*\): give each its own path/,
+  );
+});
+
 test('an input that is modified in place is noticed, put aside and computed again', async () => {
   project.write(
     'stages/vandal.ts',
