@@ -8,7 +8,13 @@ import { compareConfigurations, noiseFloor, readGrid } from './compare/grid.ts';
 import { metricsByName } from './compare/inputs.ts';
 import { limitsOf } from './compare/limits.ts';
 import type { Comparison, NoiseFloor, Results, Sensitivity, Table, Verdict } from './compare/results.ts';
-import { type FamilyAxes, type IncreaseTable, measureSensitivity, readIncreases } from './compare/sensitivity.ts';
+import {
+  baselineOf,
+  type FamilyAxes,
+  type IncreaseTable,
+  measureSensitivity,
+  readIncreases,
+} from './compare/sensitivity.ts';
 import {
   familyTable,
   layerTable,
@@ -160,12 +166,8 @@ function increasesOf(
 }
 
 /** The verdict on the plain increases and, where counts are known, on those per million weights. */
-function verdictsOn(
-  { increases, exampleWeight }: IncreaseTable,
-  whole: string,
-  rule: Rule,
-  noise: NoiseFloor | null,
-): readonly Verdict[] {
+function verdictsOn(table: IncreaseTable, whole: string, rule: Rule, noise: NoiseFloor | null): readonly Verdict[] {
+  const { increases, exampleWeight } = table;
   const families = increases.filter((one) => one.layer === whole);
   if (families.length < 2) {
     throw new StageError(
@@ -176,7 +178,10 @@ function verdictsOn(
     ? [plainIncrease, increasePerMillion]
     : [plainIncrease];
   return measures.map((measure) =>
-    verdictOn(contrastFamilies(families, exampleWeight, measure, rule), measure, rule, noise),
+    verdictOn(contrastFamilies(families, exampleWeight, measure, rule), measure, rule, {
+      baseline: baselineOf(table),
+      noise,
+    }),
   );
 }
 

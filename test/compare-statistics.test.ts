@@ -4,7 +4,7 @@ import { Random } from '../model/random.ts';
 import { pointwiseIntervals, simultaneousIntervals } from '../stages/compare/bootstrap.ts';
 import type { Increases } from '../stages/compare/sensitivity.ts';
 import { mean, meanWithInterval, standardDeviation, studentQuantile } from '../stages/compare/student.ts';
-import { contrastFamilies, judge, plainIncrease } from '../stages/compare/verdict.ts';
+import { contrastFamilies, judge, plainIncrease, verdictOn } from '../stages/compare/verdict.ts';
 
 const how = { confidence: 0.95, resamples: 4000, seed: 1 };
 const ones = (examples: number) => new Float64Array(examples).fill(1);
@@ -121,6 +121,7 @@ function families(means: readonly number[], examples: number, seed: number): Inc
 }
 
 describe('the verdict', () => {
+  const beside = { baseline: { loss: 2, examples: 80, tokens: 80, uniformLoss: null }, noise: null };
   const outcomeOf = (increases: Increases[], confidence = 0.95, seed = 1) =>
     judge(
       contrastFamilies(increases, ones(increases[0]!.weighted.length), plainIncrease, {
@@ -138,6 +139,28 @@ describe('the verdict', () => {
     expect(contrast.largest.family).toBe('f3');
     expect(contrast.smallest.family).toBe('f5');
     expect(judge(contrast, 2)).toBe('supported');
+    expect(contrast.alike).toEqual([]);
+  });
+
+  it('names the families that cannot be told from the most sensitive, in its answer too', () => {
+    const increases = families([0.05, 0.002, 0.0499, 0.01], 80, 4);
+    const rule = { ...how, hypothesis: 'They differ.', ratio: 2 };
+    const contrast = contrastFamilies(increases, ones(80), plainIncrease, rule);
+    const [most, other] = contrast.largest.family === 'f0' ? ['f0', 'f2'] : ['f2', 'f0'];
+    expect(contrast).toMatchObject({ largest: { family: most }, smallest: { family: 'f1' }, alike: [other] });
+    const { answer, evidence } = verdictOn(contrast, plainIncrease, rule, beside);
+    expect(answer).toMatch(
+      new RegExp(`^Quantizing ${most} costs most by estimate: .* ${most} cannot be told from ${other}\\.$`),
+    );
+    expect(evidence).toContainEqual({ label: `Cannot be told from ${most}`, value: other });
+  });
+
+  it('does not say that anything costs where every family gains', () => {
+    const rule = { ...how, hypothesis: 'They differ.', ratio: 2 };
+    const contrast = contrastFamilies(families([-0.01, -0.05], 80, 3), ones(80), plainIncrease, rule);
+    const { outcome, answer } = verdictOn(contrast, plainIncrease, rule, beside);
+    expect(outcome).toBe('partly');
+    expect(answer).toMatch(/^No family costs anything: f0, .* and f1 differ by 0\.0.* is above zero\.$/);
   });
 
   it('says partly when the difference is real but smaller than the ratio asked for', () => {

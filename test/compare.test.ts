@@ -56,13 +56,27 @@ describe('the trained grid', () => {
     expect(v!.standing).toBe('behind');
   });
 
-  it('marks as not distinguishable what the seeds cannot tell from the best', async () => {
+  it('calls nothing best where the seeds cannot tell: those are tied', async () => {
     const metrics = grid({
       q: { bf16: [2, 2, 2], nf4: [2.02, 2.04, 2.06] },
       v: { bf16: [2, 2, 2], nf4: [2.06, 2.03, 2.04] },
     });
     const made = await shop.run(compare, { inputs: { metrics } });
-    expect(csvOf(made, 'performance').map((row) => row.best)).toEqual(['best', 'not distinguishable']);
+    expect(csvOf(made, 'performance').map((row) => row.best)).toEqual(['tied for best', 'tied for best']);
+  });
+
+  it('asks more of a difference the more pairs there are, because the best is chosen from them', async () => {
+    // v - q, paired: 0.7, 1, 1.3 %: mean 1, standard error 0.173, t 5.77: beyond the 4.30 of 5 % for one pair, short of the 7.65 of
+    // 5 % for three pairs (two-sided, 2 degrees of freedom).
+    const two = {
+      q: { bf16: [2, 2, 2], nf4: [2, 2, 2] },
+      v: { bf16: [2, 2, 2], nf4: [2.014, 2.02, 2.026] },
+    };
+    const three = { ...two, o: { bf16: [2, 2, 2], nf4: [2.2, 2.2, 2.2] } };
+    const standings = async (losses: Record<string, Record<string, number[]>>) =>
+      csvOf(await shop.run(compare, { inputs: { metrics: grid(losses) } }), 'performance').map((row) => row.best);
+    expect(await standings(two)).toEqual(['best', 'no']);
+    expect(await standings(three)).toEqual(['tied for best', 'tied for best', 'no']);
   });
 
   it('pools the spread over seeds into the noise floor', async () => {
@@ -184,6 +198,26 @@ describe('the families', () => {
     expect(verdict!.rule).toContain('at least 2 times');
     const stricter = await shop.run(compare, { inputs, params: { ratio: 20 } });
     expect(resultsOf(stricter).verdicts[0]!.outcome).toBe('partly');
+  });
+
+  it('warns where the model knows less of the records than a uniform guess', async () => {
+    const base = exampleLosses(40, 5);
+    const loss = base.reduce((a, b) => a + b, 0) / base.length;
+    const limits = async (uniformLoss: number) => {
+      const unquantized = writeMetrics(path(), { lossPerExample: base });
+      writeFileSync(unquantized, JSON.stringify({ ...JSON.parse(readFileSync(unquantized, 'utf8')), uniformLoss }));
+      const { families: members } = families({ q: 0.01, fc: 0.05 });
+      const results = resultsOf(await shop.run(compare, { inputs: { families: members, unquantized } }));
+      return { limits: results.limits.join(' '), evidence: JSON.stringify(results.verdicts[0]!.evidence) };
+    };
+    const worse = await limits(loss / 2);
+    expect(worse.limits).toMatch(
+      /Without training the model loses .* nats per token .*a uniform guess: it is sure of what is wrong/,
+    );
+    expect(worse.evidence).toMatch(/no better than the \d\.\d+ of a uniform guess/);
+    const better = await limits(2 * loss);
+    expect(better.limits).not.toContain('uniform guess');
+    expect(better.evidence).toMatch(/below the \d\.\d+ of a uniform guess/);
   });
 
   it('rejects it where the families are alike', async () => {

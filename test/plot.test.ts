@@ -99,7 +99,7 @@ describe('the figures', () => {
       expect(memory).toContain(targets);
       expect(curves).toContain(targets);
     }
-    expect(drops).toEqual(expect.arrayContaining(['seed', '42', '43', '44', 'Drop of held-out loss, %']));
+    expect(drops).toEqual(expect.arrayContaining(['seed', '42', '43', '44', 'Performance drop by held-out loss, %']));
     expect(memory).toEqual(expect.arrayContaining(['weights', 'adapters', 'optimizer', 'activations', '9.6 MB']));
     expect(curves).toEqual(expect.arrayContaining(['bf16', 'nf4', 'Step']));
   });

@@ -65,7 +65,7 @@ describe('the page', () => {
     const order = [
       params.title,
       params.question,
-      '✓ supported',
+      'By the increase in held-out loss ✓ supported',
       results.verdicts[0]!.answer,
       results.verdicts[0]!.rule,
       'Performance drop and peak memory',
@@ -149,6 +149,7 @@ describe('the Markdown', () => {
 
   it('says what the page says, and keeps markup and cell borders out of names', () => {
     expect(markdown).toContain('**Supported: Weight matrices are not equally sensitive to quantization.**');
+    for (const { measure } of results.verdicts) expect(markdown).toContain(`### By the ${measure}\n`);
     expect(markdown).not.toContain('<script');
     expect(markdown).toContain('q&lt;b&gt;\\|o');
     expect(markdown).toContain('- One model \\| one &lt;script&gt;');

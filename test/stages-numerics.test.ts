@@ -420,6 +420,7 @@ describe('what the stages share', () => {
     const loss = (Math.log(2) - 3 * Math.log(0.8)) / 4;
     expect(metrics).toMatchObject({ examples: 2, tokens: 4, loss: expect.closeTo(loss, 6) });
     expect(metrics.perplexity).toBeCloseTo(Math.exp(loss), 6);
+    expect(metrics.uniformLoss).toBe(Math.LN2);
     const kl = 0.9 * Math.log(0.9 / 0.5) + 0.1 * Math.log(0.1 / 0.5) + 0.8 * Math.log(4) + 0.2 * Math.log(0.25);
     expect(metrics.kl).toBeCloseTo(kl / 4, 6);
     // Of equals the first is the most likely; the last row differs.

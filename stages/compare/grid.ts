@@ -200,7 +200,10 @@ function largestMemory(runs: readonly GridRun[]): Memory | null {
   return peaks.length === 0 ? null : peaks.reduce((most, memory) => (memory.total > most.total ? memory : most));
 }
 
-/** Marks the smallest mean drop, and those that the paired replicates cannot tell from it. */
+/**
+ * Marks the smallest mean drop, and those that the paired replicates cannot tell from it. Which is the smallest is chosen from
+ * the data, so the intervals hold for all pairs of configurations together (Bonferroni).
+ */
 function withStandings(
   compared: readonly Omit<Configuration, 'standing'>[],
   { confidence }: Comparison,
@@ -210,13 +213,15 @@ function withStandings(
     const ahead = one.drop.value - leader.drop.value;
     return ahead < 0 || (ahead === 0 && bytes(one) < bytes(leader)) ? one : leader;
   });
+  const pairs = (compared.length * (compared.length - 1)) / 2;
+  const together = 1 - (1 - confidence) / Math.max(1, pairs);
   return compared.map((one) => {
     if (one === best) return { ...one, standing: 'best' };
     const differences = one.pairs.flatMap((pair) => {
       const partner = best.pairs.find((other) => other.replicate === pair.replicate);
       return partner === undefined ? [] : [pair.drop - partner.drop];
     });
-    const interval = differences.length < 2 ? null : meanWithInterval(differences, confidence).interval;
+    const interval = differences.length < 2 ? null : meanWithInterval(differences, together).interval;
     return { ...one, standing: interval !== null && interval.low > 0 ? 'behind' : 'tied' };
   });
 }

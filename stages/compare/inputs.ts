@@ -12,6 +12,8 @@ export interface Metrics {
   readonly tokens: number;
   readonly examples: number;
   readonly perplexity: number | null;
+  /** The loss of a uniform guess over the vocabulary. */
+  readonly uniformLoss: number | null;
   readonly top1Agreement: number | null;
   readonly kl: number | null;
   readonly greedyMatch: number | null;
@@ -68,6 +70,7 @@ export function readMetrics(path: string, whose: string): Metrics {
     tokens: from.number('tokens'),
     examples: from.number('examples'),
     perplexity: from.optional('perplexity'),
+    uniformLoss: from.optional('uniformLoss'),
     top1Agreement: from.optional('top1Agreement'),
     kl: from.optional('kl'),
     greedyMatch: from.optional('greedyMatch'),

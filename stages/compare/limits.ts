@@ -1,5 +1,5 @@
 /** What the data of a comparison can and cannot show, said from the data. */
-import { formatNumber } from '../shared/format.ts';
+import { formatDeviation, formatNumber } from '../shared/format.ts';
 import type { Comparison, Configuration, NoiseFloor, Sensitivity } from './results.ts';
 
 /** One sentence for each limit that these results have. */
@@ -30,12 +30,12 @@ function gridLimits(
   ];
   if (unresolved.length > 0) {
     sentences.push(
-      `Of ${configurations.length} drops, ${unresolved.length} cannot be told from zero at ${formatNumber(100 * confidence, 0)} % (${unresolved.map((one) => one.label).join('; ')}): the ${axis} may make no difference to ${metric.label} there, or too small a one for this many ${replicate}s.`,
+      `${unresolved.length === configurations.length ? `None of the ${configurations.length} drops can` : `Of ${configurations.length} drops, ${unresolved.length} cannot`} be told from zero at ${formatNumber(100 * confidence, 0)} % (${unresolved.map((one) => one.label).join('; ')}): the ${axis} may make no difference to ${metric.label} there, or too small a one for this many ${replicate}s.`,
     );
   }
   if (noise !== null) {
     sentences.push(
-      `Runs that differ in nothing but the ${replicate} differ by ${formatNumber(noise.deviationPercent, 2)} % in ${noise.metric.label} (standard deviation with ${axis} ${reference}); a drop much smaller than that is known only because it is paired by ${replicate}.`,
+      `Runs that differ in nothing but the ${replicate} differ by ${formatDeviation(noise)} % in ${noise.metric.label} (standard deviation with ${axis} ${reference}); a drop much smaller than that is known only because it is paired by ${replicate}.`,
     );
   }
   sentences.push(
@@ -46,7 +46,13 @@ function gridLimits(
 
 function sensitivityLimits(sensitivity: Sensitivity | null): readonly string[] {
   if (sensitivity === null) return [];
+  const { loss, uniformLoss } = sensitivity.reference;
   return [
+    ...(uniformLoss === null || loss < uniformLoss
+      ? []
+      : [
+          `Without training the model loses ${formatNumber(loss, 2)} nats per token on these records, no less than the ${formatNumber(uniformLoss, 2)} of a uniform guess: it is sure of what is wrong. A family that lowers the loss when it is quantized makes the model less sure, not better, and the verdict on families says what moves the loss, not what costs quality.`,
+        ]),
     `Sensitivity was measured on one model and ${sensitivity.reference.examples} held-out examples (${sensitivity.reference.tokens} response tokens): the intervals cover the choice of examples, not that of the model.`,
     'Families were quantized one at a time and without training: the increases need not add up when several are quantized, and training an adapter can win some of them back.',
   ];

@@ -95,14 +95,23 @@ export interface SensitivityCell {
   readonly perMillion: Estimate | null;
 }
 
+/** The unquantized model on the held-out examples. */
+export interface Baseline {
+  /** Nats per token. */
+  readonly loss: number;
+  readonly examples: number;
+  readonly tokens: number;
+  /** The loss of a uniform guess over the vocabulary; null when it is not known. */
+  readonly uniformLoss: number | null;
+}
+
 export interface Sensitivity {
   readonly families: readonly string[];
   /** Single layers, in order; the cells of `whole` come besides. */
   readonly layers: readonly string[];
   readonly whole: string;
   readonly cells: readonly SensitivityCell[];
-  /** The unquantized model. */
-  readonly reference: { readonly loss: number; readonly examples: number; readonly tokens: number };
+  readonly reference: Baseline;
 }
 
 /** A loss at a step: mean, lowest and highest over the replicates. */

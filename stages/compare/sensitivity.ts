@@ -8,7 +8,7 @@ import {
   simultaneousIntervals,
 } from './bootstrap.ts';
 import { axesText, axisText, indexMembers, type Metrics, readMetrics, readQuantizedWeights } from './inputs.ts';
-import type { Sensitivity, SensitivityCell } from './results.ts';
+import type { Baseline, Sensitivity, SensitivityCell } from './results.ts';
 
 /** Which axes name a family and a layer, and the layer value that means every layer. */
 export interface FamilyAxes {
@@ -102,12 +102,14 @@ export function measureSensitivity(table: IncreaseTable, axes: FamilyAxes, how: 
     layers: [...new Set(single.map((one) => one.layer))].sort((a, b) => a.localeCompare(b, 'en', { numeric: true })),
     whole: axes.whole,
     cells,
-    reference: {
-      loss: total(table.referenceLoss) / total(table.exampleWeight),
-      examples: table.reference.examples,
-      tokens: table.reference.tokens,
-    },
+    reference: baselineOf(table),
   };
+}
+
+/** The unquantized model, its loss weighted as the increases are. */
+export function baselineOf({ reference, referenceLoss, exampleWeight }: IncreaseTable): Baseline {
+  const { examples, tokens, uniformLoss } = reference;
+  return { loss: total(referenceLoss) / total(exampleWeight), examples, tokens, uniformLoss };
 }
 
 function cellsOf(

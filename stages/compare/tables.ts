@@ -39,14 +39,15 @@ export function performanceTable(configurations: readonly Configuration[], compa
   );
   const variant = many ? 'variant' : configurations[0]!.variant;
   const interval = formatNumber(100 * confidence, 0);
+  const ties = configurations.some((one) => one.standing === 'tied');
   return {
     name: 'performance',
     title: `Performance drop and peak memory, ${variant} against ${reference}`,
     note: [
       `Drop: change of ${metric.label} in percent of the ${reference} run with the same ${replicate}; positive is worse.`,
-      `The interval is Student's t over the paired drops at ${interval} %.`,
+      `The interval is Student's t over the paired drops at ${interval} %, for each configuration alone.`,
       `Peak memory is that of a training step, planned and exact; 1 MB is ${megabyte.toLocaleString('en')} bytes.`,
-      `Best: the smallest mean drop (of equal ones, that with the least memory). Not distinguishable: the ${interval} % t interval of its difference from the best, paired by ${replicate}, is not above zero.`,
+      `Best: the smallest mean drop (of equal ones, that with the least memory). Tied for best: the smallest, and those whose difference from it, paired by ${replicate}, has a t interval that is not above zero (${interval} % for all pairs of configurations together, Bonferroni).`,
     ].join(' '),
     columns: [
       text('configuration', 'Configuration'),
@@ -76,7 +77,7 @@ export function performanceTable(configurations: readonly Configuration[], compa
       one.memory === null ? null : one.memory.reference.total / megabyte,
       one.memory === null ? null : one.memory.variant.total / megabyte,
       one.memory === null ? null : 100 * (1 - one.memory.variant.total / one.memory.reference.total),
-      { best: 'best', tied: 'not distinguishable', behind: 'no' }[one.standing],
+      { best: ties ? 'tied for best' : 'best', tied: 'tied for best', behind: 'no' }[one.standing],
     ]),
   };
 }
@@ -107,7 +108,7 @@ export function qualityTable(runs: readonly GridRun[], comparison: Comparison): 
   return {
     name: 'quality',
     title: 'Quality by configuration',
-    note: `Means over ${comparison.replicate}s. Agreement, KL, greedy match, first divergence and embedding cosine compare with the reference model that evaluate was given; the cosine is of mean-centred embeddings.`,
+    note: `Means over ${comparison.replicate}s. Agreement, KL, greedy match, first divergence and embedding cosine compare with the reference model that evaluate was given; the cosine is of mean-centred embeddings. Where two models write the same text, the first divergence is its length.`,
     columns: [
       text('configuration', 'Configuration'),
       text(comparison.axis, capital(comparison.axis)),

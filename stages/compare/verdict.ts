@@ -1,8 +1,8 @@
 /** Judges "matrices are not equally sensitive" by a rule fixed before the numbers. */
 
-import { decimalsFor, formatInterval, formatNumber, formatSigned } from '../shared/format.ts';
+import { decimalsFor, formatDeviation, formatInterval, formatNumber, formatSigned } from '../shared/format.ts';
 import { type Bounded, type Resampling, simultaneousIntervals } from './bootstrap.ts';
-import type { NoiseFloor, Outcome, Verdict } from './results.ts';
+import type { Baseline, NoiseFloor, Outcome, Verdict } from './results.ts';
 import type { Increases } from './sensitivity.ts';
 
 /** The rule's parameters: `ratio` is how many times the smallest increase the largest must be. */
@@ -41,8 +41,12 @@ export interface Contrast {
   readonly difference: Bounded;
   /** largest / smallest; null when the smallest is not an increase, which counts as more than any ratio. */
   readonly ratio: number | null;
+  /** Whether the intervals of the two do not overlap. */
   readonly separate: boolean;
+  /** Whether the difference is above zero. */
   readonly resolved: boolean;
+  /** Families whose difference from the largest is not above zero: any of them may be the most sensitive. */
+  readonly alike: readonly string[];
 }
 
 /**
@@ -70,7 +74,8 @@ export function contrastFamilies(
     weight,
     how,
   );
-  const difference = differences[pairs.findIndex(([a, b]) => a === top && b === bottom)]!;
+  const fromTop = (other: number) => differences[pairs.findIndex(([a, b]) => a === top && b === other)]!;
+  const difference = fromTop(bottom);
   const largest = { family: increases[top]!.family, ...bounds[top]! };
   const smallest = { family: increases[bottom]!.family, ...bounds[bottom]! };
   return {
@@ -80,6 +85,10 @@ export function contrastFamilies(
     ratio: smallest.value > 0 ? largest.value / smallest.value : null,
     separate: largest.interval.low > smallest.interval.high,
     resolved: difference.interval.low > 0,
+    alike: order
+      .slice(1)
+      .filter((other) => fromTop(other).interval.low <= 0)
+      .map((other) => increases[other]!.family),
   };
 }
 
@@ -94,16 +103,27 @@ export function judge(contrast: Contrast, ratio: number): Outcome {
 export function ruleText(measure: Measure, rule: Rule): string {
   const confidence = `${formatNumber(100 * rule.confidence, 0)} %`;
   return [
-    `Supported if the ${measure.label} of the most sensitive family is at least ${rule.ratio} times that of the least sensitive and their`,
-    `${confidence} intervals do not overlap; partly if only their paired difference is above zero; rejected if not even that can be told.`,
+    `Supported if the ${measure.label} of the most sensitive family is at least ${rule.ratio} times that of the least sensitive (or that one shows`,
+    `no increase) and their ${confidence} intervals do not overlap; partly if only their paired difference is above zero; rejected if not even that can be told.`,
     `Every family is quantized in all its layers, without training. Intervals are bootstrapped over held-out examples (${rule.resamples} resamples, paired by`,
     `example) and hold for all families, and for all pairs of families, together.`,
   ].join(' ');
 }
 
-/** The verdict on one measure, with the numbers that carry it and the noise floor beside it. */
-export function verdictOn(contrast: Contrast, measure: Measure, rule: Rule, noise: NoiseFloor | null): Verdict {
-  const { largest, smallest, difference, ratio } = contrast;
+/** What stands beside the numbers of a verdict: where the loss began, and how far a seed alone moves it. */
+export interface Surroundings {
+  readonly baseline: Baseline;
+  readonly noise: NoiseFloor | null;
+}
+
+/** The verdict on one measure, with the numbers that carry it. */
+export function verdictOn(
+  contrast: Contrast,
+  measure: Measure,
+  rule: Rule,
+  { baseline, noise }: Surroundings,
+): Verdict {
+  const { largest, smallest, difference, ratio, alike } = contrast;
   const decimals = 1 + decimalsFor([largest.value, smallest.value, difference.interval.low]);
   const bound = (one: Bounded) =>
     `${formatSigned(one.value, decimals)} ${measure.unit} (${formatInterval(one.interval, decimals)})`;
@@ -120,37 +140,53 @@ export function verdictOn(contrast: Contrast, measure: Measure, rule: Rule, nois
       { label: `Least sensitive: ${smallest.family}`, value: bound(smallest) },
       { label: `Difference, ${largest.family} − ${smallest.family}, paired by example`, value: bound(difference) },
       { label: `Ratio (the rule asks for ${rule.ratio})`, value: times },
+      { label: `Cannot be told from ${largest.family}`, value: alike.length === 0 ? 'none' : alike.join(', ') },
       { label: 'Intervals of the two overlap', value: contrast.separate ? 'no' : 'yes' },
+      { label: 'Loss with nothing quantized', value: baselineText(baseline) },
       { label: 'Noise floor', value: noiseText(noise) },
     ],
   };
 }
 
 function answerText(
-  { largest, smallest, difference, ratio }: Contrast,
+  { largest, smallest, difference, ratio, alike }: Contrast,
   outcome: Outcome,
-  measure: Measure,
+  { unit }: Measure,
   rule: Rule,
   decimals: number,
 ): string {
-  const unit = measure.unit;
+  const between = `${formatNumber(difference.value, decimals)} ${unit}, and the interval of that difference (${formatInterval(difference.interval, decimals)})`;
   if (outcome === 'rejected') {
-    return `The families cannot be told apart: ${largest.family} and ${smallest.family}, the furthest, differ by ${formatNumber(difference.value, decimals)} ${unit}, and the interval of that difference (${formatInterval(difference.interval, decimals)}) includes zero.`;
+    return `The families cannot be told apart: ${largest.family} and ${smallest.family}, the furthest, differ by ${between} includes zero.`;
+  }
+  if (largest.value <= 0) {
+    return `No family costs anything: ${largest.family}, the furthest from gaining, and ${smallest.family} differ by ${between} is above zero.`;
   }
   const much =
     ratio === null
-      ? `while ${smallest.family} costs nothing (${formatSigned(smallest.value, decimals)})`
+      ? `while ${smallest.family} shows no increase (${formatSigned(smallest.value, decimals)})`
       : `${formatNumber(ratio, 1)} times as much as ${smallest.family} (${formatSigned(smallest.value, decimals)})`;
-  const shortfall =
-    outcome === 'supported'
-      ? ''
-      : ` The difference is real, but ${ratio !== null && ratio < rule.ratio ? `smaller than the ${rule.ratio} times that the rule asks for` : 'the two intervals overlap'}.`;
-  return `Quantizing ${largest.family} costs most: ${formatSigned(largest.value, decimals)} ${unit}, ${much}.${shortfall}`;
+  const sentences = [
+    `Quantizing ${largest.family} costs most${alike.length === 0 ? '' : ' by estimate'}: ${formatSigned(largest.value, decimals)} ${unit}, ${much}.`,
+  ];
+  if (outcome === 'partly') {
+    sentences.push(
+      `Their difference is above zero, but ${ratio !== null && ratio < rule.ratio ? `smaller than the ${rule.ratio} times that the rule asks for` : 'the two intervals overlap'}.`,
+    );
+  }
+  if (alike.length > 0) sentences.push(`${largest.family} cannot be told from ${alike.join(', ')}.`);
+  return sentences.join(' ');
+}
+
+function baselineText({ loss, uniformLoss }: Baseline): string {
+  const found = `${formatNumber(loss, 4)} nats per token`;
+  if (uniformLoss === null) return found;
+  return `${found}, ${loss < uniformLoss ? 'below' : 'no better than'} the ${formatNumber(uniformLoss, 4)} of a uniform guess`;
 }
 
 function noiseText(noise: NoiseFloor | null): string {
   if (noise === null) return 'not measured: no configuration was trained with two replicates';
-  const { metric, replicate, deviation, deviationPercent, replicates, configurations } = noise;
-  const amount = `${formatNumber(deviation, decimalsFor([deviation]))}${metric.unit === '' ? '' : ` ${metric.unit}`}`;
-  return `another ${replicate} alone moves the ${metric.label} of a trained model by ${amount}, ${formatNumber(deviationPercent, decimalsFor([deviationPercent]))} % (standard deviation; ${replicates} ${replicate}s, ${configurations} configurations)`;
+  const { metric, replicate, deviation, replicates, configurations } = noise;
+  const amount = `${formatNumber(deviation, 1 + decimalsFor([deviation]))}${metric.unit === '' ? '' : ` ${metric.unit}`}`;
+  return `another ${replicate} alone moves the ${metric.label} of a trained model by ${amount}, ${formatDeviation(noise)} % (standard deviation; ${replicates} ${replicate}s, ${configurations} configurations)`;
 }

@@ -22,6 +22,8 @@ interface ReadBatch {
 export interface TeacherForcedMetrics {
   readonly loss: number;
   readonly perplexity: number;
+  /** The loss of a uniform guess, ln V: a model above it knows less than nothing of the text. */
+  readonly uniformLoss: number;
   readonly tokens: number;
   readonly examples: number;
   /** The share of tokens at which both models' most likely token is the same. */
@@ -73,6 +75,7 @@ export class TeacherForced {
     return {
       loss,
       perplexity: Math.exp(loss),
+      uniformLoss: Math.log(this.#vocabSize),
       tokens,
       examples: this.#lossPerExample.length,
       top1Agreement: this.#compared === 0 ? null : this.#agreed / this.#compared,

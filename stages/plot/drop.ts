@@ -1,7 +1,7 @@
 /** Figure: the performance drop of each configuration, with its interval, its replicates and the noise floor. */
 import type { TopLevelSpec } from 'vega-lite';
 import type { Results } from '../compare/results.ts';
-import { formatNumber } from '../shared/format.ts';
+import { formatDeviation, formatNumber } from '../shared/format.ts';
 import { type Figure, frame } from './figure.ts';
 import { categorical, config, lines } from './theme.ts';
 
@@ -26,9 +26,9 @@ export function performanceDrop({ configurations, comparison, noise }: Results):
   const band =
     noise === null
       ? ''
-      : ` Grey band: what another ${replicate} alone changes (one standard deviation, ±${formatNumber(noise.deviationPercent, 2)} %).`;
-  const subtitle = `Drop of ${metric.label} in percent of the ${reference} run with the same ${replicate}; to the right is worse. Filled circle: mean; bar: ${formatNumber(100 * confidence, 0)} % t interval; open symbols: single ${replicate}s.${band}`;
-  const x = { type: 'quantitative', title: `Drop of ${metric.label}, %` } as const;
+      : ` Grey band: what another ${replicate} alone changes (one standard deviation, ±${formatDeviation(noise)} %).`;
+  const subtitle = `Performance drop: by how much ${metric.label} is worse, in percent of the ${reference} run with the same ${replicate}. Filled circle: mean; bar: ${formatNumber(100 * confidence, 0)} % t interval; open symbols: single ${replicate}s.${band}`;
+  const x = { type: 'quantitative', title: `Performance drop by ${metric.label}, %` } as const;
   const y = {
     field: 'label',
     type: 'ordinal',
@@ -90,7 +90,7 @@ export function performanceDrop({ configurations, comparison, noise }: Results):
       },
     ],
   };
-  const alt = `Drops of ${metric.label}: ${means.map((one) => `${one.label} ${formatNumber(one.mean, 2)} %`).join(', ')}.`;
+  const alt = `Performance drop by ${metric.label}: ${means.map((one) => `${one.label} ${formatNumber(one.mean, 2)} %`).join(', ')}.`;
   return { name: 'performance_drop', title, alt, spec };
 }
 

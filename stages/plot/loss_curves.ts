@@ -15,7 +15,7 @@ export function lossCurves({ curves, comparison }: Results): Figure | null {
   const labels = [...new Set(curves.map((curve) => curve.label))];
   const points = curves.flatMap(rowsOf);
   const title = 'Loss while training';
-  const subtitle = `Thin: training loss of each batch. Thick, with dots: validation loss, the bar from the lowest to the highest ${replicate}. Both are means over ${replicate}s, in nats per token.`;
+  const subtitle = `Thin: training loss of each batch. Thick, with dots: loss on the held-out examples that training watches, not all that the tables rest on; the bar from the lowest to the highest ${replicate}. Both are means over ${replicate}s, in nats per token.`;
   const spec: TopLevelSpec = {
     config,
     title: { text: title, subtitle: lines(subtitle, 96) },
@@ -90,5 +90,5 @@ function altText(curves: readonly Curve[]): string {
     const last = validation.at(-1);
     return last === undefined ? [] : [`${label} ${value} ${formatNumber(last.mean, 3)}`];
   });
-  return `Loss curves of ${curves.length} configurations. ${ends.length === 0 ? 'No validation loss was measured.' : `Last validation loss: ${ends.join(', ')}.`}`;
+  return `Loss curves of ${curves.length} configurations. ${ends.length === 0 ? 'No held-out loss was measured.' : `Last loss on the held-out examples that training watches: ${ends.join(', ')}.`}`;
 }

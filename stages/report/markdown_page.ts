@@ -46,8 +46,9 @@ export function markdownPage(report: Report, links: Links): string {
 
 function verdictText({ hypothesis, measure, outcome, answer, rule, evidence }: Verdict): string {
   return [
+    `### By the ${escapeMarkdown(measure)}`,
     `**${outcome === 'partly' ? 'Partly supported' : outcome === 'supported' ? 'Supported' : 'Rejected'}: ${escapeMarkdown(hypothesis)}**`,
-    `${escapeMarkdown(answer)} (Judged on: ${escapeMarkdown(measure)}.)`,
+    escapeMarkdown(answer),
     bullets(evidence.map(({ label, value }) => `${label}: ${value}`)),
     `The rule, fixed before the numbers: ${escapeMarkdown(rule)}`,
   ].join('\n\n');

@@ -60,9 +60,9 @@ const marks = { supported: '✓ supported', partly: '~ partly supported', reject
 
 function verdictCard({ hypothesis, measure, outcome, answer, rule, evidence }: Verdict): Html {
   return html`<article class="card verdict ${outcome}">
+<h3>By the ${measure}</h3>
 <p><span class="badge">${marks[outcome]}</span><span class="hypothesis">${hypothesis}</span></p>
 <p class="answer">${answer}</p>
-<p class="measure">Judged on: ${measure}.</p>
 ${definitions(evidence.map(({ label, value }) => [label, value]))}
 <p class="note" style="margin-top:.9rem">The rule, fixed before the numbers: ${rule}</p>
 </article>
@@ -85,7 +85,7 @@ function tableCard({ name, title, note, columns, rows }: Table): Html {
 }
 
 function tableRow(row: readonly Cell[], columns: readonly Column[]): Html {
-  const isBest = columns.some((column, i) => column.name === 'best' && row[i] === 'best');
+  const isBest = columns.some((column, i) => column.name === 'best' && row[i] !== 'no');
   const cells = row.map((cell, i) => {
     const column = columns[i]!;
     const text = formatCell(cell, column);

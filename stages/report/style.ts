@@ -52,7 +52,7 @@ a{color:var(--accent)}
 .supported{--tone:var(--supported)}.partly{--tone:var(--partly)}.rejected{--tone:var(--rejected)}
 .badge{display:inline-block;border:1.5px solid var(--tone);color:var(--tone);border-radius:999px;padding:.05rem .7rem;font-weight:600;font-size:.9rem;margin-right:.6rem}
 .hypothesis{font-weight:600}
-.measure,.note,figcaption,footer{color:var(--muted);font-size:.875rem}
+.note,figcaption,footer{color:var(--muted);font-size:.875rem}
 .note,figcaption{max-width:60rem}
 dl{display:grid;grid-template-columns:minmax(9rem,max-content) 1fr;gap:.3rem 1.5rem;margin:0;font-size:.95rem}
 dt{color:var(--muted)}dd{margin:0}

@@ -1,5 +1,5 @@
 /** How a number is shown to a person: one rule for tables, sentences and pages. */
-import type { Cell, Column, Interval } from '../compare/results.ts';
+import type { Cell, Column, Interval, NoiseFloor } from '../compare/results.ts';
 
 /** A number with a fixed count of decimals, thousands set apart by commas and a true minus sign; never `-0`. */
 export function formatNumber(value: number, decimals: number): string {
@@ -39,4 +39,9 @@ export function decimalsFor(values: readonly number[]): number {
     .sort((a, b) => a - b);
   const median = magnitudes[magnitudes.length >> 1];
   return median === undefined ? 1 : Math.min(6, Math.max(1, 1 - Math.floor(Math.log10(median))));
+}
+
+/** The noise floor in percent, with three digits, wherever it is told: `1.15`. */
+export function formatDeviation({ deviationPercent }: NoiseFloor): string {
+  return formatNumber(deviationPercent, 1 + decimalsFor([deviationPercent]));
 }
