@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <memory>
+#include <utility>
 
 #include "errors.h"
 #include "kernels/cpu/bf16.h"
@@ -167,9 +168,14 @@ class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
       executor_ =
           std::make_unique<Executor>(program_of(program, info[1].As<Napi::Object>()), static_cast<int>(threads));
       write_constants(program.Get("buffers").As<Napi::Array>());
+      // The collector cannot see an arena: it is told, so that one that nobody disposed of does not stay for long.
+      held_ = static_cast<int64_t>(executor_->arena_bytes() + executor_->workspace_bytes());
+      Napi::MemoryManagement::AdjustExternalMemory(info.Env(), held_);
       return info.Env().Undefined();
     });
   }
+
+  void Finalize(Napi::BasicEnv env) override { release(env); }
 
  private:
   // Runs body, turning what it throws into a JavaScript error.
@@ -182,6 +188,11 @@ class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
     } catch (const std::bad_alloc&) {
       throw Napi::Error::New(info.Env(), "out of memory");
     }
+  }
+
+  void release(Napi::BasicEnv env) {
+    executor_.reset();
+    Napi::MemoryManagement::AdjustExternalMemory(env, -std::exchange(held_, 0));
   }
 
   Executor& executor() {
@@ -220,7 +231,7 @@ class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
   }
 
   Napi::Value dispose(const Napi::CallbackInfo& info) {
-    executor_.reset();
+    release(info.Env());
     return info.Env().Undefined();
   }
 
@@ -232,6 +243,7 @@ class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
   Napi::Value high_water_bytes(const Napi::CallbackInfo& info) { return bytes(info, &Executor::high_water_bytes); }
 
   std::unique_ptr<Executor> executor_;
+  int64_t held_ = 0;  // what the collector was told of
 };
 
 Napi::Value kernels(const Napi::CallbackInfo& info) {

@@ -110,6 +110,16 @@ describe('a program', () => {
     expect(three.workspaceBytes).toBe(3 * one.workspaceBytes);
   });
 
+  test('is counted as external memory until it is disposed of, and once', () => {
+    const megabytes = () => process.memoryUsage().external / 2 ** 20;
+    const before = megabytes();
+    const executable = load(program([buffer('x', [16, 2 ** 20])], []));
+    expect(megabytes() - before).toBeGreaterThan(60);
+    executable.dispose();
+    executable.dispose();
+    expect(Math.abs(megabytes() - before)).toBeLessThan(10);
+  });
+
   test('cannot be used once disposed of', () => {
     const executable = load(chain);
     executable.dispose();
