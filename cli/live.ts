@@ -1,4 +1,5 @@
 /** A run shown live on a terminal: a few lines that are drawn again and again, and what must be read above them. */
+import { stripVTControlCharacters } from 'node:util';
 import type { Event } from '../engine/events.ts';
 import type { Graph } from '../engine/graph.ts';
 import { failureText, noteText, publishedName, summaryText } from './messages.ts';
@@ -15,6 +16,8 @@ interface Running {
 const INTERVAL_MS = 120;
 /** The most running tasks that are shown. */
 const SHOWN = 8;
+/** Below so many columns a task's name has no room beside a progress bar. */
+const NARROW = 40;
 
 const ERASE_LINE = '\u001b[2K';
 const HIDE_CURSOR = '\u001b[?25l';
@@ -128,19 +131,23 @@ export class LiveReport implements Report {
     const elapsed = duration((Date.now() - this.#started) / 1000);
     const failed = this.#failed === 0 ? '' : `  ${this.#failed} failed`;
     const counts = `${ended}/${this.#wanted}  ${this.#running.size} running${failed}  ${elapsed}`;
-    const bar = progressBar(
-      ended,
-      this.#wanted,
-      Math.max(8, Math.min(24, width - this.#graph.name.length - counts.length - 4)),
-    );
-    const lines = [shorten(`${this.#graph.name}  ${bar}  ${counts}`, width)];
+    const { name: pipeline } = this.#graph;
+    const room = Math.min(24, width - pipeline.length - counts.length - 4);
+    const lines = [
+      room < 8
+        ? shorten(`${pipeline}  ${counts}`, width)
+        : `${pipeline}  ${progressBar(ended, this.#wanted, room)}  ${counts}`,
+    ];
     const shown = [...this.#running].slice(0, SHOWN);
     for (const [task, { since, done, total }] of shown) {
       const progress =
-        total > 0 ? `${progressBar(done, total, 10)} ${String(Math.floor((100 * done) / total)).padStart(3)}%` : '';
+        total > 0 && width >= NARROW
+          ? `${progressBar(done, total, 10)} ${String(Math.floor((100 * done) / total)).padStart(3)}%`
+          : '';
       const right = `${progress}  ${duration((Date.now() - since) / 1000).padStart(7)}`;
-      const name = shorten(task, width - right.length - 4);
-      lines.push(`  ${paint('cyan', name)}${' '.repeat(width - 2 - name.length - right.length)}${right}`);
+      const taken = stripVTControlCharacters(right).length;
+      const name = shorten(task, width - taken - 4);
+      lines.push(`  ${paint('cyan', name)}${' '.repeat(width - 2 - name.length - taken)}${right}`);
     }
     if (this.#running.size > shown.length) lines.push(`  and ${this.#running.size - shown.length} more`);
     return lines;

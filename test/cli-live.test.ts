@@ -36,6 +36,7 @@ const before = { isTTY: process.stdout.isTTY, columns: process.stdout.columns };
 beforeEach(() => {
   screen = new Screen();
   vi.useFakeTimers();
+  vi.stubEnv('NO_COLOR', '');
   Object.assign(process.stdout, { isTTY: true, columns: 80 });
   vi.spyOn(process.stdout, 'write').mockImplementation((text) => {
     screen.write(String(text));
@@ -44,6 +45,7 @@ beforeEach(() => {
 });
 afterEach(() => {
   vi.restoreAllMocks();
+  vi.unstubAllEnvs();
   vi.useRealTimers();
   Object.assign(process.stdout, before);
 });
@@ -85,6 +87,9 @@ it('shows counts and what runs, in lines that fit, and leaves only the summary',
   expect(screen.shown[0]).toMatch(/^layer-sensitivity {2}━{6}─{18} {2}1\/4 {2}2 running {2}2\.0 s$/);
   expect(screen.shown[1]).toMatch(/^ {2}train\[seed=1\] +━{7}─{3} {2}75% +2\.0 s$/);
   expect(screen.shown[2]).toMatch(/^ {2}evaluate\[targets=attention.*….*precision=nf4,seed=42\] +2\.0 s$/);
+  // Colours take no room: the times stand below each other.
+  expect(screen.shown[1]).toHaveLength(79);
+  expect(screen.shown[2]).toHaveLength(79);
   expect(screen.longest).toBeLessThan(80);
   for (const task of ['train[seed=1]', long]) say(done(task));
   say({ type: 'published', path: '/p/results/layer-sensitivity/tables', task: long, artifact: 't' });
@@ -130,6 +135,21 @@ it('counts what does not fit', () => {
   expect(screen.shown.at(-1)).toBe('  and 4 more');
   report.close();
   expect(screen.shown).toEqual([]);
+});
+
+it.each([20, 30, 39, 41, 60])('fits a terminal of %i columns', (columns) => {
+  process.stdout.columns = columns;
+  const { report, say } = told();
+  say({ type: 'run-started', run: 'r', pipeline: 'p', profile: null, wanted: 2 });
+  for (const task of ['a', long]) {
+    say(started(task));
+    say({ type: 'task-progress', task, done: 30, total: 40 });
+  }
+  vi.advanceTimersByTime(2040);
+  expect(screen.shown).toHaveLength(3);
+  expect(screen.shown[1]).toMatch(/^ {2}a .* 2\.0 s$/);
+  expect(screen.longest).toBeLessThan(columns);
+  report.close();
 });
 
 it('says nothing but one line when nothing had to run', () => {
