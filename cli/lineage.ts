@@ -47,7 +47,7 @@ function nodeName(node: LineageNode): string {
 
 function describe(node: LineageNode): readonly string[] {
   if (node.kind === 'source') return [`${paint('bold', node.path)}  sha256 ${node.id.slice(0, 16)}`];
-  const { action, params, code, outputs, host, startedAt, seconds, run } = node;
+  const { action, params, code, outputs, host, startedAt, seconds, measurements, run } = node;
   const what = 'uses' in action ? action.uses : [action.run].flat().join(' ');
   const lines = [
     `${paint('bold', node.task)}  key ${node.id.slice(0, 16)}`,
@@ -57,8 +57,15 @@ function describe(node: LineageNode): readonly string[] {
   if (given.length > 0) lines.push(given.join(' '));
   for (const [name, { digest, kind }] of Object.entries(outputs))
     lines.push(`-> ${name}: ${kind} ${digest.slice(0, 16)}`);
+  const measured = Object.entries(measurements).map(([name, value]) => `${name} ${figure(value)}`);
+  if (measured.length > 0) lines.push(`measured: ${measured.join(', ')}`);
   lines.push(`${startedAt}, ${duration(seconds)} on ${host.name} (${host.cpu}, node ${host.node}), run ${run}`);
   return lines;
+}
+
+/** A measurement to four digits; whole numbers in full. */
+function figure(value: number | string): string {
+  return typeof value === 'string' || Number.isInteger(value) ? `${value}` : `${Number(value.toPrecision(4))}`;
 }
 
 function asDot({ nodes, edges }: LineageGraph): string {

@@ -5,7 +5,7 @@ import type { ResolvedStage } from '../engine/graph.ts';
 import type { ParamSpec } from '../engine/stage.ts';
 import { suggest } from '../engine/suggest.ts';
 import { withWorkspace } from './request.ts';
-import { columns, paint, print, printJson, shorten, table, wrap } from './text.ts';
+import { columns, paint, print, printJson, wrap } from './text.ts';
 
 export interface StagesOptions {
   readonly json?: true;
@@ -34,57 +34,40 @@ export function stages(name: string | undefined, options: StagesOptions): Promis
 function listing(all: readonly ResolvedStage[]): readonly string[] {
   const lines: string[] = [];
   for (const { name, interface: declared } of all) {
-    lines.push(`${paint('bold', name)}  ${declared.description}`);
+    lines.push(paint('bold', name), wrap(declared.description, columns(), '    '));
     const parameters = Object.keys(declared.params).join(', ');
     if (parameters !== '') lines.push(wrap(`with ${parameters}`, columns(), '    '));
     const inputs = Object.entries(declared.inputs).map(
       ([input, { many, optional }]) => `${input}${many ? '[]' : ''}${optional ? '?' : ''}`,
     );
     const outputs = Object.keys(declared.outputs).join(', ');
-    lines.push(`    ${inputs.length === 0 ? '' : `${inputs.join(', ')} `}-> ${outputs}`);
+    lines.push(wrap(`${inputs.join(', ')} -> ${outputs}`.trim(), columns(), '    '));
   }
   return lines;
 }
 
 function description({ name, module, interface: declared }: ResolvedStage, root: string): string {
-  const lines = [`${paint('bold', name)}  ${declared.description}`, `  ${relative(root, module)}`];
-  const section = (title: string, rows: readonly (readonly string[])[]): void => {
-    if (rows.length === 0) return;
-    lines.push('', title, ...table(rows).map((line) => fitLine(line)));
+  const lines = [paint('bold', name), wrap(declared.description, columns(), '  '), `  ${relative(root, module)}`];
+  const { params, inputs, outputs } = declared;
+  const longest = Math.max(...[params, inputs, outputs].flatMap(Object.keys).map(({ length }) => length));
+  const section = <S extends { readonly description: string }>(
+    title: string,
+    specs: Readonly<Record<string, S>>,
+    detailOf: (spec: S) => string,
+  ): void => {
+    const entries = Object.entries(specs);
+    if (entries.length > 0) lines.push('', title);
+    for (const [term, spec] of entries) {
+      const indent = ' '.repeat(longest + 4);
+      const [first, ...rest] = wrap(spec.description, columns(), indent).split('\n');
+      lines.push(`  ${term.padEnd(longest)}  ${first!.trimStart()}`, ...rest);
+      for (const line of wrap(detailOf(spec), columns(), indent).split('\n')) lines.push(paint('dim', line));
+    }
   };
-  section(
-    'with',
-    Object.entries(declared.params).map(([param, spec]) => [
-      param,
-      typeText(spec),
-      defaultText(spec),
-      spec.description,
-    ]),
-  );
-  section(
-    'in',
-    Object.entries(declared.inputs).map(([input, spec]) => [
-      input,
-      [spec.many ? 'list' : 'one', ...(spec.optional ? ['optional'] : [])].join(', '),
-      spec.description,
-    ]),
-  );
-  section(
-    'out',
-    Object.entries(declared.outputs).map(([output, spec]) => [output, spec.path, spec.description]),
-  );
+  section('with', params, (spec) => `${typeText(spec)}, ${defaultText(spec)}`);
+  section('in', inputs, ({ many, optional }) => `${many ? 'a list' : 'one'}${optional ? ', optional' : ''}`);
+  section('out', outputs, ({ path }) => path);
   return lines.join('\n');
-}
-
-/** A line of a table, its last column continued below where it is too long for the screen. */
-function fitLine(line: string): string {
-  const width = columns();
-  if (line.length <= width) return line;
-  const start = line.lastIndexOf('  ', width) + 2;
-  // A column that leaves no room is better cut than continued letter by letter.
-  if (start < 3 || start > width - 20) return shorten(line, width);
-  const [first, ...rest] = wrap(line.slice(start), width, ' '.repeat(start)).split('\n');
-  return [line.slice(0, start) + first!.trimStart(), ...rest].join('\n');
 }
 
 function typeText(spec: Omit<ParamSpec, 'description'>): string {
@@ -100,5 +83,5 @@ function typeText(spec: Omit<ParamSpec, 'description'>): string {
 }
 
 function defaultText({ default: value }: ParamSpec): string {
-  return value === undefined ? 'required' : `= ${JSON.stringify(value)}`;
+  return value === undefined ? 'required' : `default ${JSON.stringify(value)}`;
 }

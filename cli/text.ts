@@ -71,17 +71,6 @@ export function shellWord(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
-/** @returns lines in which the cells of each column begin at the same place; the last column is as long as it is. */
-export function table(rows: readonly (readonly string[])[], indent = '  '): readonly string[] {
-  const widths: number[] = [];
-  for (const row of rows) {
-    for (const [at, cell] of row.entries()) widths[at] = Math.max(widths[at] ?? 0, cell.length);
-  }
-  return rows.map((row) =>
-    (indent + row.map((cell, at) => (at === row.length - 1 ? cell : cell.padEnd(widths[at]!))).join('  ')).trimEnd(),
-  );
-}
-
 /** @returns the text cut into lines of at most `width` characters at spaces, each after `indent`. */
 export function wrap(text: string, width: number, indent: string): string {
   const lines: string[] = [];

@@ -62,9 +62,11 @@ export default defineStage({
   },
   inputs: { from: { description: 'What was said before.', optional: true, many: true } },
   outputs: { said: { description: 'The word.', path: 'said.txt' } },
-  run({ params, outputs, log }) {
+  run({ params, outputs, log, measure }) {
     for (let line = 1; line <= 30; line++) log(\`line \${line}\`);
     if (params.fail) throw new StageError('no voice');
+    measure('lines', 30);
+    measure('seconds per line', 0.001234567);
     writeFileSync(outputs.said, params.word);
   },
 });
