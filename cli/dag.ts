@@ -1,6 +1,6 @@
 /** `pipe dag`: the graph of a pipeline as text, Mermaid, DOT or JSON. */
 import type { Graph } from '../engine/graph.ts';
-import { openForLook, type RequestOptions, withWorkspace } from './request.ts';
+import { openFile, type RequestOptions, withWorkspace } from './request.ts';
 import { columns, print, printJson, wrap } from './text.ts';
 
 export type GraphFormat = 'text' | 'mermaid' | 'dot' | 'json';
@@ -19,7 +19,7 @@ interface DagNode {
 
 export function dag(file: string | undefined, options: DagOptions): Promise<number> {
   return withWorkspace(async (workspace) => {
-    const { graph } = await openForLook(workspace, file === undefined ? [] : [file], options);
+    const graph = await openFile(workspace, file, options);
     const nodes = options.tasks ? taskNodes(graph) : stageNodes(graph);
     if (options.format === 'json') printJson({ pipeline: graph.name, nodes });
     else print(WRITERS[options.format](nodes));

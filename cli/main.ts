@@ -20,9 +20,9 @@ export async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-// A reader that has seen enough (`pipe dag | head`) is no error.
+// A reader that has seen enough (`pipe dag | head`) is no error; a run that it ends is not done, and has set another code.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(0);
+  if (error.code === 'EPIPE') process.exit();
   throw error;
 });
 process.exitCode = await main(process.argv.slice(2));

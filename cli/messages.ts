@@ -13,7 +13,11 @@ const FRAMES = 5;
 
 /** @returns a failed task: its name and the reason, the last lines of its log, and where the rest is. */
 export function failureText({ task, failure, tail, log }: Of<'task-failed'>): string {
-  const lines = [paint('red', wrap(failure.message, columns(), ''))];
+  // A message of several lines, such as a compiler's, keeps them.
+  const message = failure.message
+    .split('\n')
+    .map((line) => (line.length <= columns() ? line : wrap(line, columns(), '')));
+  const lines = [paint('red', message.join('\n'))];
   const stack = (failure.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line));
   for (const line of stack.slice(0, FRAMES)) lines.push(`  ${paint('dim', line.trim())}`);
   for (const line of tail.slice(-TAIL)) lines.push(`  ${paint('dim', '|')} ${line}`);

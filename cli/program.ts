@@ -20,7 +20,8 @@ export function buildProgram(finish: Finish): Command {
       `
 FILE is a pipeline: a path, or the name of a file in pipelines/. Without FILE,
 run takes the only pipeline there is, or default.yaml; status, why and dag take
-that of the last run, with its profile and parameters.
+that of the last run as it was asked for: --profile then replaces its profile,
+--param and --set come on top. With FILE, nothing of the last run counts.
 
 Examples:
   $ pipe run pipelines/layer-sensitivity.yaml
@@ -104,12 +105,20 @@ function runCommands(program: Command, finish: Finish): void {
 
 /** Commands that look at what runs left behind: log, lineage, diff, verify, gc. */
 function storeCommands(program: Command, finish: Finish): void {
-  command(program, 'log', 'TASK', "Print a task's log: of its last failure or result.")
+  command(program, 'log', 'TASK [FILE]', "Print a task's log: of its last failure or result.")
     .option('--run <run>', 'of this run')
     .option('--json', 'as JSON')
-    .addHelpText('after', examples("pipe log 'train[precision=nf4,seed=42]'"))
+    .addHelpText(
+      'after',
+      `${examples("pipe log 'train[precision=nf4,seed=42]'", 'pipe log report layer-sensitivity')}
+
+Without FILE, it is that of the newest run with such a task, of any pipeline.`,
+    )
     .argument('<task>')
-    .action(async (task: string, options) => finish(await (await import('./log.ts')).log(task, options)));
+    .argument('[file]')
+    .action(async (task: string, file: string | undefined, options) =>
+      finish(await (await import('./log.ts')).log(task, file, options)),
+    );
 
   command(
     program,

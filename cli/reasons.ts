@@ -11,9 +11,12 @@ export interface Group {
   readonly lines: readonly string[];
 }
 
-/** @returns the tasks that are not fresh, grouped by stage and reason, in the order of the plan. */
-export function groupsOf(tasks: readonly PlannedTask[]): readonly Group[] {
-  const stageOf = new Map(tasks.map(({ task }) => [task.id, task.stage]));
+/**
+ * @param plan all tasks of the plan that the tasks are of, so that what they wait for is called by its stage
+ * @returns the tasks that are not fresh, grouped by stage and reason, in the order of the plan
+ */
+export function groupsOf(tasks: readonly PlannedTask[], plan: readonly PlannedTask[] = tasks): readonly Group[] {
+  const stageOf = new Map(plan.map(({ task }) => [task.id, task.stage]));
   const groups = new Map<string, { stage: string; state: Group['state']; tasks: string[]; lines: readonly string[] }>();
   for (const planned of tasks) {
     if (planned.state === 'fresh') continue;
@@ -33,7 +36,7 @@ function linesOf(
 ): readonly string[] {
   if (planned.state === 'broken') return [`cannot run: ${planned.message}`];
   if (planned.state === 'stale') return reasonLines(planned.reason);
-  const stages = new Set(planned.waitsFor.map((id) => stageOf.get(id) ?? id));
+  const stages = new Set(planned.waitsFor.map((id) => stageOf.get(id)!));
   return [`waits for ${[...stages].join(', ')}`];
 }
 

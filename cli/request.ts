@@ -2,11 +2,13 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { basename, extname, join, relative, resolve } from 'node:path';
 import { UsageError } from '../engine/errors.ts';
+import type { Emit } from '../engine/events.ts';
 import type { Graph } from '../engine/graph.ts';
 import { type GraphRequest, openGraph } from '../engine/graphs.ts';
 import type { Project } from '../engine/project.ts';
 import { suggest } from '../engine/suggest.ts';
 import { openWorkspace, type Workspace } from '../engine/workspace.ts';
+import { noteText } from './messages.ts';
 
 /** The options by which every command that takes a pipeline is asked. */
 export interface RequestOptions {
@@ -25,15 +27,23 @@ export interface Opened {
 /** The memo that holds the last run's request, for commands that name no file. */
 const LAST = 'last-request';
 
-/** Runs `work` in the project of the current folder, and closes it afterwards. */
-export async function withWorkspace<T>(work: (workspace: Workspace) => Promise<T>): Promise<T> {
-  const workspace = openWorkspace(process.cwd());
+/** Runs `work` in the project of the current folder, and closes it afterwards. `emit` hears of damage in the store. */
+export async function withWorkspace<T>(
+  work: (workspace: Workspace) => Promise<T>,
+  emit: Emit = tellDamage,
+): Promise<T> {
+  const workspace = openWorkspace(process.cwd(), emit);
   try {
     return await work(workspace);
   } finally {
     await workspace.close();
   }
 }
+
+/** Tells of damage where it is in the way of no output. */
+export const tellDamage: Emit = (event) => {
+  process.stderr.write(`${noteText(event, '')}\n`);
+};
 
 /**
  * Opens the pipeline that `run` is asked for, and keeps the request for later commands.
@@ -51,18 +61,37 @@ export async function openForRun(
   return { workspace, graph, targets };
 }
 
-/** Opens the pipeline that is to be looked at: the one that is named, or the last run's, or the only one. */
+/**
+ * Opens the pipeline that is to be looked at, and tells targets from its name. A file that is named is asked for afresh: nothing
+ * of the last run counts. Without one it is the last run's request, in which options change what they name: a profile
+ * takes the place of its profile, params and sets come on top of its own.
+ */
 export async function openForLook(
   workspace: Workspace,
   args: readonly string[],
   options: RequestOptions,
 ): Promise<Opened> {
   const { file, targets } = splitArgs(workspace.project, args);
-  const isPlain = file === null && [options.profile, options.param, options.set].every((given) => given === undefined);
-  const last = lastRequest(workspace);
-  if (isPlain && last !== null) return { workspace, graph: await openGraph(workspace, last), targets };
-  const request = requestOf(file ?? last?.file ?? defaultFile(workspace.project), options);
-  return { workspace, graph: await openGraph(workspace, request), targets };
+  return { workspace, graph: await look(workspace, file, options), targets };
+}
+
+/** Opens the pipeline that is to be looked at, as `openForLook` does, for commands that take no targets. */
+export function openFile(workspace: Workspace, name: string | undefined, options: RequestOptions): Promise<Graph> {
+  const { project } = workspace;
+  const file = name === undefined ? null : (fileNamed(project, name) ?? noPipeline(project, name));
+  return look(workspace, file, options);
+}
+
+function look(workspace: Workspace, file: string | null, options: RequestOptions): Promise<Graph> {
+  const last = file === null ? lastRequest(workspace) : null;
+  if (last === null) return openGraph(workspace, requestOf(file ?? defaultFile(workspace.project), options));
+  const { profile, param = [], set = [] } = options;
+  return openGraph(workspace, {
+    file: last.file,
+    profile: profile ?? last.profile ?? null,
+    params: [...(last.params ?? []), ...param],
+    sets: [...(last.sets ?? []), ...set],
+  });
 }
 
 function requestOf(file: string, { profile, param = [], set = [] }: RequestOptions): GraphRequest {
@@ -88,8 +117,11 @@ function fileNamed(project: Project, name: string): string | null {
   if (statSync(path, { throwIfNoEntry: false })?.isFile() === true) return relative(project.root, path);
   const named = pipelinesOf(project).find((file) => basename(file, extname(file)) === name);
   if (named !== undefined) return named;
-  if (!/\.ya?ml$/.test(name)) return null;
-  const names = pipelinesOf(project).map((file) => basename(file));
+  return /\.ya?ml$/.test(name) ? noPipeline(project, name) : null;
+}
+
+function noPipeline(project: Project, name: string): never {
+  const names = pipelinesOf(project).map((file) => basename(file, extname(name) === '' ? extname(file) : ''));
   const hint = suggest(basename(name), names, 'pipelines');
   throw new UsageError(`there is no pipeline ${name}\n  ${hint}`);
 }

@@ -4,7 +4,7 @@ import { type RunOutcome, runPipeline } from '../engine/run.ts';
 import { LineReport } from './lines.ts';
 import { LiveReport } from './live.ts';
 import type { Report } from './report.ts';
-import { openForRun, type RequestOptions, withWorkspace } from './request.ts';
+import { openForRun, type RequestOptions, tellDamage, withWorkspace } from './request.ts';
 import { planJson, printPlan } from './status.ts';
 import { isWatched, print, printJson } from './text.ts';
 
@@ -18,33 +18,39 @@ export interface RunCommandOptions extends RequestOptions {
 
 /** @returns 0 when all is done, 1 when a task failed, 130 when the run was interrupted. */
 export function run(args: readonly string[], options: RunCommandOptions): Promise<number> {
-  return withWorkspace(async (workspace) => {
-    const { graph, targets } = await openForRun(workspace, args, options);
-    const force = !options.force ? {} : { force: targets.length === 0 ? ('all' as const) : targets };
-    if (options.dryRun) {
-      const plan = await makePlan(workspace, graph, { targets, ...force });
-      if (options.json) printJson(planJson(plan));
-      else printPlan(plan);
-      return 0;
-    }
-    const report = options.json ? jsonReport() : isWatched() ? new LiveReport(graph) : new LineReport(graph);
-    const interruption = interruptible();
-    const jobs = options.jobs === undefined ? {} : { jobs: options.jobs };
-    try {
-      const settings = {
-        targets,
-        ...force,
-        ...jobs,
-        keepGoing: options.keepGoing ?? false,
-        signal: interruption.signal,
-      };
-      const outcome = await runPipeline(workspace, graph, settings, report.hear);
-      return exitCode(outcome);
-    } finally {
-      report.close();
-      interruption.end();
-    }
-  });
+  let report: Report | null = null;
+  return withWorkspace(
+    async (workspace) => {
+      const { graph, targets } = await openForRun(workspace, args, options);
+      const force = !options.force ? {} : { force: targets.length === 0 ? ('all' as const) : targets };
+      if (options.dryRun) {
+        const plan = await makePlan(workspace, graph, { targets, ...force });
+        if (options.json) printJson(planJson(plan));
+        else printPlan(plan);
+        return 0;
+      }
+      report = options.json ? jsonReport() : isWatched() ? new LiveReport(graph) : new LineReport(graph);
+      const interruption = interruptible();
+      // Whatever ends the process before the run is over (a closed pipe at its output, a second Ctrl-C) interrupts it.
+      process.exitCode = 130;
+      const jobs = options.jobs === undefined ? {} : { jobs: options.jobs };
+      try {
+        const settings = {
+          targets,
+          ...force,
+          ...jobs,
+          keepGoing: options.keepGoing ?? false,
+          signal: interruption.signal,
+        };
+        const outcome = await runPipeline(workspace, graph, settings, report.hear);
+        return exitCode(outcome);
+      } finally {
+        report.close();
+        interruption.end();
+      }
+    },
+    (event) => (report?.hear ?? tellDamage)(event),
+  );
 }
 
 function exitCode({ status }: RunOutcome): number {
@@ -63,7 +69,7 @@ function interruptible(): { readonly signal: AbortSignal; end(): void } {
   const controller = new AbortController();
   const names = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
   const interrupt = () => {
-    if (controller.signal.aborted) process.exit(130);
+    if (controller.signal.aborted) process.exit();
     controller.abort();
   };
   for (const name of names) process.on(name, interrupt);

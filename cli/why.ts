@@ -4,7 +4,7 @@ import { makePlan, type PlannedTask } from '../engine/plan.ts';
 import { tasksNamed } from '../engine/select.ts';
 import { suggest } from '../engine/suggest.ts';
 import { groupName, groupsOf } from './reasons.ts';
-import { openForLook, type RequestOptions, withWorkspace } from './request.ts';
+import { openFile, type RequestOptions, withWorkspace } from './request.ts';
 import { planJson } from './status.ts';
 import { count, duration, paint, print, printJson } from './text.ts';
 
@@ -15,7 +15,7 @@ export interface WhyOptions extends RequestOptions {
 /** @param target a task's id, a stage, or either with `*`. @throws UsageError when it names nothing. */
 export function why(target: string, file: string | undefined, options: WhyOptions): Promise<number> {
   return withWorkspace(async (workspace) => {
-    const { graph } = await openForLook(workspace, file === undefined ? [] : [file], options);
+    const graph = await openFile(workspace, file, options);
     const named = new Set(tasksNamed(graph, target).map(({ id }) => id));
     if (named.size === 0) {
       const names = new Set(graph.tasks.flatMap(({ stage, id }) => [stage, id]));
@@ -30,7 +30,7 @@ export function why(target: string, file: string | undefined, options: WhyOption
       return 0;
     }
     printFresh(tasks);
-    for (const group of groupsOf(tasks)) {
+    for (const group of groupsOf(tasks, plan.tasks)) {
       const verb = group.state === 'pending' ? 'may have to run' : group.state === 'broken' ? 'cannot run' : 'must run';
       print(`${paint('bold', groupName(group))} ${verb}`);
       for (const line of group.lines) print(`  ${line}`);
@@ -39,7 +39,10 @@ export function why(target: string, file: string | undefined, options: WhyOption
     const upstream = new Set(
       tasks.flatMap((planned) => (planned.state === 'pending' ? causesOf(planned, plan.tasks) : [])),
     );
-    for (const group of groupsOf(plan.tasks.filter(({ task }) => upstream.has(task.id)))) {
+    for (const group of groupsOf(
+      plan.tasks.filter(({ task }) => upstream.has(task.id)),
+      plan.tasks,
+    )) {
       print(`because ${paint('bold', groupName(group))} must run`);
       for (const line of group.lines) print(`  ${line}`);
     }

@@ -1,8 +1,8 @@
 /** The `pipe` command from outside: what it prints, what it leaves, and its exit codes. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { buildProgram } from '../cli/program.ts';
 import { folderWith, speaker } from './support/pipe_command.ts';
 
@@ -85,6 +85,18 @@ describe('run', () => {
     expect((await pipe(['status'])).lines).toEqual(['talk (profile short): up to date (2 tasks)']);
     expect((await pipe(['status', 'talk', '--check'])).code).toBe(1);
     expect((await pipe(['why', 'last'])).lines[0]).toBe('last is up to date');
+    // What is named replaces what the last run was asked with, and nothing else of it.
+    expect((await pipe(['why', 'last', '--set', 'say.fail=true'])).lines).toEqual([
+      'last may have to run',
+      '  waits for say',
+      'because say[word=c] must run',
+      '  parameter fail changed: false -> true',
+    ]);
+    expect((await pipe(['why', 'last', '--param', 'words=[c]'])).lines[0]).toBe('last is up to date');
+    expect((await pipe(['status', '--set', 'last.word=hello'])).lines).toEqual([
+      'talk (profile short): 1 of 2 tasks up to date, 1 must run',
+      '  last: parameter word changed: "bye" -> "hello"',
+    ]);
     const forced = await pipe(['run', 'last', '--profile', 'short', '--set', 'last.word=bye', '--force']);
     expect(forced.lines[0]).toMatch(/^\[2\/2\] last done/);
   });
@@ -137,6 +149,57 @@ describe('run', () => {
   );
 });
 
+/** A task that never ends: it says twice in a while that it is at work, and when it has been asked to end, that it was. */
+const restless = `import { defineStage } from 'pipe/stage';
+export default defineStage({
+  description: 'Never ends.',
+  params: {},
+  inputs: {},
+  outputs: { none: { description: 'Nothing.', path: 'none' } },
+  run: ({ progress, signal }) => new Promise(() => setInterval(() => progress(1, signal.aborted ? 2 : 3), 20)),
+});
+`;
+
+describe('a run that is left before its end', () => {
+  const leave = () =>
+    folderWith({
+      'pipelines/endless.yaml': 'stages: { rest: { uses: restless } }',
+      'stages/restless.ts': restless,
+      'package.json': '{}',
+    });
+
+  it('by a second Ctrl-C ends at once, with 130', async () => {
+    // A busy machine may let the half second pass in which the first is at work: then there was no second, and once more.
+    for (let attempt = 1; ; attempt++) {
+      const { root, pipe } = leave();
+      let sent = 0;
+      const { code, out } = await pipe(['run', '--json'], (text, kill) => {
+        const [isAtWork, wasAsked] = [text.includes('"total":3'), text.includes('"total":2')];
+        if (sent === 0 && isAtWork) kill('SIGINT');
+        else if (sent === 1 && wasAsked) kill('SIGINT');
+        else return;
+        sent += 1;
+      });
+      expect(code).toBe(130);
+      const isOrderly = out.includes('"run-finished"');
+      if (isOrderly && attempt < 4) continue;
+      expect({ isOrderly, sent }).toEqual({ isOrderly: false, sent: 2 });
+      // The worker sees within a moment that nobody is there any more.
+      await vi.waitUntil(() => processesIn(root).length === 0, 5000);
+      return;
+    }
+  });
+
+  it('by the reader of its output is interrupted, not done', async () => {
+    const { root } = leave();
+    const script = '{ "$0" "$1" run --json; echo $? > code; } | head -n 1';
+    const command = join(import.meta.dirname, '../dist/pipe.mjs');
+    const first = execFileSync('sh', ['-c', script, process.execPath, command], { cwd: root, encoding: 'utf8' });
+    expect(JSON.parse(first)).toMatchObject({ type: 'run-started' });
+    expect(readFileSync(join(root, 'code'), 'utf8')).toBe('130\n');
+  });
+});
+
 /** Command lines of processes whose working folder lies in `root`. */
 function processesIn(root: string): string[] {
   const script = 'for p in /proc/[0-9]*; do case "$(readlink $p/cwd)" in "$0"*) echo $p;; esac; done';
@@ -179,6 +242,9 @@ describe('what is wrong', () => {
     ],
     [['run', 'tlak.yaml'], 'there is no pipeline tlak.yaml\n  did you mean "talk.yaml"?'],
     [['run', 'talk', 'sya'], 'pipeline talk has no stage or task `sya`. Did you mean say?'],
+    [['dag', 'tlak'], 'there is no pipeline tlak\n  did you mean "talk"?'],
+    [['why', 'last', 'tlak'], 'there is no pipeline tlak'],
+    [['log', 'say', 'talk'], 'no run of talk holds a log of say'],
     [['why', 'lsat'], 'pipeline talk has no stage or task lsat\n  did you mean "last"?'],
     [
       ['run', '--profile', 'shrot'],
@@ -213,6 +279,34 @@ describe('what is wrong', () => {
   });
 });
 
+it('prints the log of the pipeline that is named, when two have such a task', async () => {
+  const { write, pipe } = project();
+  write('pipelines/other.yaml', "name: another\nstages: { last: { run: 'echo other' } }\n");
+  await pipe(['run', 'talk']);
+  await pipe(['run', 'other']);
+  expect((await pipe(['log', 'last'])).lines).toEqual(['other']);
+  expect((await pipe(['log', 'last', 'other'])).lines).toEqual(['other']);
+  expect((await pipe(['log', 'last', 'talk'])).lines[0]).toBe('line 1');
+  expect(JSON.parse((await pipe(['log', 'last', 'talk', '--json'])).out).run).toContain('-talk-');
+});
+
+it('tells of damage, of the task and of what to do, and mends it in the next run', async () => {
+  const { root, pipe } = project();
+  await pipe(['run']);
+  const { nodes } = JSON.parse((await pipe(['lineage', 'last', '--json'])).out);
+  const { digest } = nodes[0].outputs.said;
+  const blob = join(root, 'cache/cas', digest.slice(0, 2), digest);
+  chmodSync(blob, 0o644);
+  writeFileSync(blob, 'harm!');
+  rmSync(join(root, 'results'), { recursive: true });
+  const run = await pipe(['run']);
+  expect(run.code).toBe(1);
+  expect(run.lines[0]).toBe(`damaged: ${blob}: its content is not what its name says`);
+  expect(run.lines[1]).toMatch(/^note: its artifact `said` is damaged in the store .* run again, .* \(last\)$/);
+  expect((await pipe(['run'])).code).toBe(0);
+  expect(readFileSync(join(root, 'results/talk/said.txt'), 'utf8')).toBe('hello');
+});
+
 it('draws, traces, compares and cleans up', async () => {
   const { root, pipe } = project();
   await pipe(['run']);
@@ -227,6 +321,7 @@ it('draws, traces, compares and cleans up', async () => {
 
   const lineage = await pipe(['lineage', 'results/talk/said.txt']);
   expect(lineage.out).toMatch(/from: say\[word=b\] {2}key [0-9a-f]{16}/);
+  expect(lineage.out.match(/^ +measured: lines 30, seconds per line 0\.001235$/gm)).toHaveLength(3);
   const traced = JSON.parse((await pipe(['lineage', 'last', '--json'])).out);
   expect(traced.nodes.map((node: { task: string }) => node.task)).toEqual(['last', 'say[word=a]', 'say[word=b]']);
   expect((await pipe(['lineage', 'last', '--format', 'dot'])).lines[0]).toBe('digraph lineage {');
@@ -253,14 +348,30 @@ it('draws, traces, compares and cleans up', async () => {
   expect(existsSync(join(root, 'results/talk/said.txt'))).toBe(true);
 
   const stages = await pipe(['stages', 'say']);
-  expect(stages.lines.slice(0, 6)).toEqual([
-    'say  Says a word.',
+  expect(stages.lines).toEqual([
+    'say',
+    '  Says a word.',
     '  stages/say.ts',
     '',
     'with',
-    '  word  string   = "hello"  What is said.',
-    '  fail  boolean  = false    Whether to fail.',
+    '  word  What is said.',
+    '        string, default "hello"',
+    '  fail  Whether to fail.',
+    '        boolean, default false',
+    '',
+    'in',
+    '  from  What was said before.',
+    '        a list, optional',
+    '',
+    'out',
+    '  said  The word.',
+    '        said.txt',
   ]);
+  for (const name of ['compare', 'train', 'download']) {
+    const { code, lines } = await pipe(['stages', name]);
+    expect(code).toBe(0);
+    for (const line of lines) expect(line.length, line).toBeLessThanOrEqual(100);
+  }
 });
 
 describe('help', () => {
