@@ -1,12 +1,8 @@
-/** What the engine itself costs: whole commands that have nothing to do, and a trivial task in a warm worker. */
+/** What the command costs when it has nothing to do: whole processes, from start to exit. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
-import { rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { runPipeline } from '../engine/run.ts';
-import { inProject, pipeline, recordAll, withGraph } from './engine_project.ts';
+import { inFolder, makeProject, pipeline, recordAll, withGraph } from './engine_project.ts';
 import { type Figure, type Sample, type Skipped, type Subject, sampleOf, takeTurns } from './figure.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -37,7 +33,6 @@ async function measure(rounds: number): Promise<(Figure | Skipped)[]> {
     figures.push(figure(what, await idleStatus(tasks, rounds), tasks === 10_000 ? 0.6 : undefined));
   }
   figures.push(await idleStudy(rounds, (sample) => figure(`pipe run ${study}, nothing to do`, sample, 0.4)));
-  figures.push(await trivialTask(rounds));
   return figures;
 }
 
@@ -50,7 +45,8 @@ function node(words: readonly string[], cwd: string): () => void {
 
 /** `pipe status` where every task has a record; with `--check`, so that it fails if one has not. */
 function idleStatus(tasks: number, rounds: number): Promise<Sample> {
-  return inProject(tasks, async (root) => {
+  return inFolder(async (home) => {
+    const root = makeProject(home, tasks);
     await withGraph(root, recordAll);
     await setTimeout(clockTick);
     return wholeCommand([pipe, 'status', pipeline, '--check'], root, rounds);
@@ -70,60 +66,4 @@ async function wholeCommand(words: readonly string[], cwd: string, rounds: numbe
   const command = node(words, cwd);
   for (let i = 0; i < 2; i++) command();
   return sampleOf((await takeTurns(rounds, { command })).command);
-}
-
-/** The cost of a task that does nothing much, against what the disk takes for the files and folders that it needs. */
-async function trivialTask(rounds: number): Promise<Figure> {
-  const tasks: number[] = [];
-  const files: number[] = [];
-  for (let round = 0; round < rounds; round++) {
-    tasks.push(await secondsPerTask(400, 40));
-    files.push(await secondsPerFileSet(400, 40));
-  }
-  return {
-    what: 'one trivial task in a warm worker',
-    unit: 's',
-    measured: sampleOf(tasks),
-    against: { what: 'its files and folders alone', sample: sampleOf(files) },
-    bar: { value: 0.002 },
-  };
-}
-
-/** Seconds from one record to the next, of `count` tasks that run one after the other in one worker; the first `warm` do not count. */
-function secondsPerTask(count: number, warm: number): Promise<number> {
-  return inProject(count, (root) =>
-    withGraph(root, async (workspace, graph) => {
-      const done: number[] = [];
-      const { status } = await runPipeline(workspace, graph, { jobs: 1 }, (event) => {
-        if (event.type === 'task-done' && event.origin === 'executed') done.push(performance.now());
-      });
-      if (done.length !== count)
-        throw new Error(`${done.length} of ${count} tasks were executed, and the run was ${status}`);
-      return (done.at(-1)! - done[warm - 1]!) / (count - warm) / 1000;
-    }),
-  );
-}
-
-/**
- * The same without an engine: for each task a private folder with three in it, an output and a record written, flushed
- * to the disk and renamed, and the folder removed while the next one begins.
- */
-async function secondsPerFileSet(count: number, warm: number): Promise<number> {
-  const root = mkdtempSync(join(tmpdir(), 'pipe-bench-'));
-  const removals: Promise<void>[] = [];
-  let begun = 0;
-  for (let i = 0; i < count; i++) {
-    if (i === warm) begun = performance.now();
-    const home = join(root, `attempt-${i}`);
-    for (const name of ['in', 'out', 'scratch']) mkdirSync(join(home, name), { recursive: true });
-    const files = [join(home, 'out', 'out.txt'), join(root, `record-${i}.tmp`)];
-    await Promise.all(files.map((path) => writeFile(path, String(i), { flush: true })));
-    renameSync(files[0]!, join(root, `blob-${i}`));
-    renameSync(files[1]!, join(root, `record-${i}`));
-    removals.push(rm(home, { recursive: true }));
-  }
-  const seconds = (performance.now() - begun) / 1000;
-  await Promise.all(removals);
-  rmSync(root, { recursive: true });
-  return seconds / (count - warm);
 }

@@ -24,19 +24,25 @@ export default defineStage({
 export const pipeline = 'pipelines/bench.yaml';
 
 /**
- * Works in a project whose pipeline has `tasks` tasks, each of the second half taking the output of one of the first; the
- * project is removed afterwards.
- * @param work is given the project's root.
+ * Makes a project whose pipeline has `tasks` tasks, each of the second half taking the output of one of the first.
+ * @param home the folder that its root is made in.
+ * @returns the root.
  */
-export async function inProject<T>(tasks: number, work: (root: string) => Promise<T>): Promise<T> {
-  const root = mkdtempSync(join(tmpdir(), 'pipe-bench-'));
+export function makeProject(home: string, tasks: number): string {
+  const root = mkdtempSync(join(home, 'project-'));
+  for (const folder of ['stages', 'pipelines']) mkdirSync(join(root, folder));
+  writeFileSync(join(root, 'stages/number.ts'), stage);
+  writeFileSync(join(root, pipeline), pipelineText(tasks / 2));
+  return root;
+}
+
+/** Works in a temporary folder, which is removed afterwards. @param parent where it is made. */
+export async function inFolder<T>(work: (folder: string) => Promise<T>, parent = tmpdir()): Promise<T> {
+  const folder = mkdtempSync(join(parent, 'pipe-bench-'));
   try {
-    for (const folder of ['stages', 'pipelines']) mkdirSync(join(root, folder));
-    writeFileSync(join(root, 'stages/number.ts'), stage);
-    writeFileSync(join(root, pipeline), pipelineText(tasks / 2));
-    return await work(root);
+    return await work(folder);
   } finally {
-    rmSync(root, { recursive: true, force: true });
+    rmSync(folder, { recursive: true, force: true });
   }
 }
 

@@ -13,6 +13,6 @@ export function loadText(when: string): string {
   const load = loadavg()[0]!;
   const text = `load average ${when}: ${load.toFixed(2)}`;
   // At the end, the benchmarks themselves are part of it.
-  if (when !== 'at the start' || load <= availableParallelism() / 4) return text;
+  if (when !== 'at the start' || load <= availableParallelism() / 2) return text;
   return `${text}\nWARNING: other work is running here: the figures are worse than the machine can do, and spread. Take them again when it is idle.`;
 }

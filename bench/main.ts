@@ -8,8 +8,9 @@ import { loadText, machineText } from './machine.ts';
 import { memory } from './memory.ts';
 import { sha256 } from './sha256.ts';
 import { tableOf } from './table.ts';
+import { task } from './task.ts';
 
-const subjects: readonly Subject[] = [loraStep, gemm, engine, sha256, memory];
+const subjects: readonly Subject[] = [loraStep, gemm, task, engine, sha256, memory];
 
 const usage = `Usage: npm run bench [-- SUBJECT... [--rounds N]]
 
