@@ -5,7 +5,7 @@ import { UsageError } from './errors.ts';
 import type { Graph, Publication, StageResolver, Task } from './graph.ts';
 import type { Pipeline } from './include.ts';
 import { type ExpandedStage, expandStage } from './instances.ts';
-import { findArtifact, type StageTable, stageLinks } from './link.ts';
+import { checkReferences, findArtifact, type StageTable, stageLinks } from './link.ts';
 import type { Assignment } from './params.ts';
 import type { PublishDeclaration, StageDeclaration } from './parse.ts';
 import { normalPath, pathProblem } from './paths.ts';
@@ -40,8 +40,12 @@ export async function expandPipeline(pipeline: Pipeline, options: ExpandOptions)
     ...(await expandStages(pipeline, options)),
   ]);
   const tasks = new Map<string, Task>();
-  for (const stage of stages.values()) {
-    if (stage === null) continue;
+  for (const [name, stage] of stages) {
+    if (stage === null) {
+      const declaration = pipeline.stages.get(name);
+      if (declaration !== undefined) checkReferences(declaration, stages, params, diagnostics);
+      continue;
+    }
     const settingsOf = stageSettings(stage, { ...options, sets });
     const linksOf = stageLinks(stage, stages, root, params, diagnostics);
     for (const instance of stage.instances) {

@@ -6,7 +6,7 @@ import { isEqual, typeName } from './functions.ts';
 import type { FanInMember, InputRef, Task } from './graph.ts';
 import type { ExpandedStage, Instance } from './instances.ts';
 import { type Combination, taskId } from './matrix.ts';
-import type { Entry } from './parse.ts';
+import type { Entry, StageDeclaration } from './parse.ts';
 import { pathProblem } from './paths.ts';
 import { usesSpan } from './settings.ts';
 import { keySpan, type Node, nodeAt } from './source.ts';
@@ -67,11 +67,7 @@ export function findArtifact(
     return null;
   }
   const [, name, artifact] = match as unknown as [string, string, string];
-  const producer = stages.get(name);
-  if (producer === undefined) {
-    diagnostics.report(span, `unknown stage "${name}"`, suggest(name, stages.keys(), 'stages'));
-    return null;
-  }
+  const producer = findStage(name, span, stages, diagnostics);
   if (producer === null) return null;
   if (!producer.artifacts.has(artifact)) {
     diagnostics.report(
@@ -82,6 +78,40 @@ export function findArtifact(
     return null;
   }
   return { producer, artifact, span };
+}
+
+/**
+ * Checks the names that a stage refers to under `in:` and `needs:`, where its module or its matrix is wrong and it cannot be
+ * joined: so that one look at the file finds both. An input that depends on the matrix is let pass.
+ */
+export function checkReferences(
+  { inputs, needs }: StageDeclaration,
+  stages: StageTable,
+  params: Scope['params'],
+  diagnostics: DiagnosticList,
+): void {
+  for (const { value: template } of inputs.values()) {
+    if (template.roots.has('matrix')) continue;
+    const value = evaluateOrReport(template, { params: params ?? {} }, diagnostics);
+    const { node } = template;
+    if (typeof value === 'string') findArtifact(value, node.span, stages, diagnostics);
+    else if (value !== undefined && value !== null && typeof value === 'object' && !Array.isArray(value)) {
+      const { from, all } = value;
+      if (from !== undefined) findArtifact(from, nodeAt(node, ['from']).span, stages, diagnostics);
+      if (Array.isArray(all)) {
+        for (const [at, text] of all.entries())
+          findArtifact(text, nodeAt(node, ['all', String(at)]).span, stages, diagnostics);
+      } else if (all !== undefined) findArtifact(all, nodeAt(node, ['all']).span, stages, diagnostics);
+    }
+  }
+  for (const { value, span } of needs) findStage(String(value), span, stages, diagnostics);
+}
+
+/** @returns the stage; null when it is wrong, which was reported elsewhere, or there is none, which is reported here. */
+function findStage(name: string, span: Span, stages: StageTable, diagnostics: DiagnosticList): ExpandedStage | null {
+  const stage = stages.get(name);
+  if (stage === undefined) diagnostics.report(span, `unknown stage "${name}"`, suggest(name, stages.keys(), 'stages'));
+  return stage ?? null;
 }
 
 class Linker {
@@ -165,11 +195,8 @@ class Linker {
   #needs(): readonly { readonly producer: ExpandedStage; readonly span: Span }[] {
     const found: { producer: ExpandedStage; span: Span }[] = [];
     for (const { value, span } of this.#stage.declaration.needs) {
-      const name = String(value);
-      const producer = this.#stages.get(name);
-      if (producer === undefined)
-        this.#diagnostics.report(span, `unknown stage "${name}"`, suggest(name, this.#stages.keys(), 'stages'));
-      else if (producer !== null) found.push({ producer, span });
+      const producer = findStage(String(value), span, this.#stages, this.#diagnostics);
+      if (producer !== null) found.push({ producer, span });
     }
     return found;
   }

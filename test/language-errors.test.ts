@@ -182,6 +182,37 @@ p.yaml:5:10: must be a map, not "x"
     = did you mean "download"?`,
   },
   {
+    name: 'an unknown stage module or a wrong matrix, and what its inputs name',
+    text: `stages:
+  base: { run: make, out: { model: m } }
+  a: { uses: downlod, in: { x: bsae.model, y: { all: [base.model, base.mdl] }, z: "\${{ matrix.n }}" } }
+  b: { run: make, matrix: { n: "\${{ 3 }}" }, needs: bse, in: { x: base.model, y: { from: a.anything } } }`,
+    report: `p.yaml:3:14: unknown stage module "downlod"
+  3 |   a: { uses: downlod, in: { x: bsae.model, y: { all: [base.model, base.mdl] }, z: "\${{ matrix.n }}" } }
+    |              ^^^^^^^
+    = did you mean "download"?
+
+p.yaml:3:32: unknown stage "bsae"
+  3 |   a: { uses: downlod, in: { x: bsae.model, y: { all: [base.model, base.mdl] }, z: "\${{ matrix.n }}" } }
+    |                                ^^^^^^^^^^
+    = did you mean "base"?
+
+p.yaml:3:67: base has no artifact "mdl"
+  3 |   a: { uses: downlod, in: { x: bsae.model, y: { all: [base.model, base.mdl] }, z: "\${{ matrix.n }}" } }
+    |                                                                   ^^^^^^^^
+    = artifacts of base: model
+
+p.yaml:4:32: the axis "n" must be a list, not a number
+  4 |   b: { run: make, matrix: { n: "\${{ 3 }}" }, needs: bse, in: { x: base.model, y: { from: a.anything } } }
+    |                                ^^^^^^^^^^
+    = write [3]
+
+p.yaml:4:53: unknown stage "bse"
+  4 |   b: { run: make, matrix: { n: "\${{ 3 }}" }, needs: bse, in: { x: base.model, y: { from: a.anything } } }
+    |                                                     ^^^
+    = did you mean "base"?`,
+  },
+  {
     name: 'unknown stage, artifact, input and parameter at once',
     text: `stages:
   d: { uses: download, with: { from: x } }
