@@ -51,7 +51,7 @@ function sensitivityLimits(sensitivity: Sensitivity | null): readonly string[] {
     ...(uniformLoss === null || loss < uniformLoss
       ? []
       : [
-          `Without training the model loses ${formatNumber(loss, 2)} nats per token on these records, no less than the ${formatNumber(uniformLoss, 2)} of a uniform guess: it is sure of what is wrong. A family that lowers the loss when it is quantized makes the model less sure, not better, and the verdict on families says what moves the loss, not what costs quality.`,
+          `Without training the model loses ${formatNumber(loss, 2)} nats per token on these records, no less than the ${formatNumber(uniformLoss, 2)} of a uniform guess: it is sure of what is wrong. A loss that falls when a family is quantized is no gain in quality there, and the verdict on families says what moves the loss, not what costs quality.`,
         ]),
     `Sensitivity was measured on one model and ${sensitivity.reference.examples} held-out examples (${sensitivity.reference.tokens} response tokens): the intervals cover the choice of examples, not that of the model.`,
     'Families were quantized one at a time and without training: the increases need not add up when several are quantized, and training an adapter can win some of them back.',

@@ -15,7 +15,7 @@ export function lossCurves({ curves, comparison }: Results): Figure | null {
   const labels = [...new Set(curves.map((curve) => curve.label))];
   const points = curves.flatMap(rowsOf);
   const title = 'Loss while training';
-  const subtitle = `Thin: training loss of each batch. Thick, with dots: loss on the held-out examples that training watches, not all that the tables rest on; the bar from the lowest to the highest ${replicate}. Both are means over ${replicate}s, in nats per token.`;
+  const subtitle = `Thin: training loss of each batch. Thick, with dots: loss on the held-out examples that training watches, which may be fewer than the tables rest on; the bar from the lowest to the highest ${replicate}. Both are means over ${replicate}s, in nats per token.`;
   const spec: TopLevelSpec = {
     config,
     title: { text: title, subtitle: lines(subtitle, 96) },
