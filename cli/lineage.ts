@@ -2,7 +2,7 @@
 import { type LineageGraph, type LineageNode, lineage as lineageOf } from '../engine/lineage.ts';
 import { dotText } from './dag.ts';
 import { withWorkspace } from './request.ts';
-import { count, duration, paint, print, printJson } from './text.ts';
+import { columns, count, duration, paint, print, printJson, wrap } from './text.ts';
 
 export type LineageFormat = 'text' | 'json' | 'dot';
 
@@ -34,7 +34,7 @@ function asText({ target, root, nodes, edges }: LineageGraph): string {
     }
     told.add(id);
     const [first, ...rest] = describe(node);
-    lines.push(`${indent}${from}${first}`, ...rest.map((line) => `${indent}  ${line}`));
+    lines.push(`${indent}${from}${first}`, ...rest.map((line) => wrap(line, columns(), `${indent}  `)));
     for (const edge of edges) if (edge.to === id) tell(edge.from, edge.input, `${indent}    `);
   };
   tell(root, null, '  ');

@@ -254,7 +254,7 @@ function checkedParams(
   const sets = context.sets.get(declaration.name) ?? [];
   for (const { path, value } of sets) params[path.slice(1).join('.')] = value;
   const place = (name: string, path: readonly string[], isKey: boolean): Span => {
-    const set = sets.find((assignment) => assignment.path.slice(1).join('.') === name);
+    const set = sets.findLast((assignment) => assignment.path.slice(1).join('.') === name);
     if (set !== undefined) return set.span;
     const node = declaration.with?.node ?? null;
     const entry = node?.kind === 'map' ? node.entries.get(name) : undefined;
