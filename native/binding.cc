@@ -5,11 +5,12 @@
 #include <memory>
 #include <utility>
 
+#include "cpu/executor.h"
+#include "cuda/cuda.h"
 #include "errors.h"
 #include "kernels/cpu/bf16.h"
 #include "kernels/cpu/nf4.h"
 #include "kernels/registry.h"
-#include "runtime.h"
 
 namespace pipe {
 
@@ -103,7 +104,8 @@ napi_typedarray_type array_type(Storage storage) {
   }
 }
 
-void write_buffer(const Buffer& buffer, std::byte* target, const Napi::Value& value) {
+void write_buffer(Executor& executor, int index, const Napi::Value& value) {
+  const Buffer& buffer = executor.buffer(index);
   const auto fits = [&](const Napi::TypedArray& array) {
     return array.TypedArrayType() == array_type(buffer.storage) &&
            array.ElementLength() == static_cast<size_t>(buffer.size());
@@ -117,30 +119,47 @@ void write_buffer(const Buffer& buffer, std::byte* target, const Napi::Value& va
   }
   const Napi::TypedArray array = value.As<Napi::TypedArray>();
   const auto* source = static_cast<const std::byte*>(array.ArrayBuffer().Data()) + array.ByteOffset();
-  if (buffer.storage != Storage::bf16) {
-    std::memcpy(target, source, buffer.bytes());
-    return;
-  }
+  if (buffer.storage != Storage::bf16) return executor.write(index, source);
   const float* values = reinterpret_cast<const float*>(source);
-  uint16_t* halves = reinterpret_cast<uint16_t*>(target);
-  for (int64_t i = 0; i < buffer.size(); ++i) halves[i] = bf16_of_float(values[i]);
+  std::vector<uint16_t> halves(static_cast<size_t>(buffer.size()));
+  for (size_t i = 0; i < halves.size(); ++i) halves[i] = bf16_of_float(values[i]);
+  executor.write(index, reinterpret_cast<const std::byte*>(halves.data()));
 }
 
-Napi::Value read_buffer(Napi::Env env, const Buffer& buffer, const std::byte* source) {
+Napi::Value read_buffer(Napi::Env env, Executor& executor, int index) {
+  const Buffer& buffer = executor.buffer(index);
   const size_t n = static_cast<size_t>(buffer.size());
-  if (buffer.storage == Storage::bf16) {
-    Napi::Float32Array values = Napi::Float32Array::New(env, n);
-    const uint16_t* halves = reinterpret_cast<const uint16_t*>(source);
-    for (size_t i = 0; i < n; ++i) values.Data()[i] = float_of_bf16(halves[i]);
-    return values;
-  }
   const auto fill = [&](auto array) -> Napi::Value {
-    std::memcpy(array.Data(), source, buffer.bytes());
+    executor.read(index, reinterpret_cast<std::byte*>(array.Data()));
     return array;
   };
   if (buffer.storage == Storage::int32) return fill(Napi::Int32Array::New(env, n));
   if (buffer.storage == Storage::uint8) return fill(Napi::Uint8Array::New(env, n));
-  return fill(Napi::Float32Array::New(env, n));
+  if (buffer.storage == Storage::float32) return fill(Napi::Float32Array::New(env, n));
+  std::vector<uint16_t> halves(n);
+  executor.read(index, reinterpret_cast<std::byte*>(halves.data()));
+  Napi::Float32Array values = Napi::Float32Array::New(env, n);
+  for (size_t i = 0; i < n; ++i) values.Data()[i] = float_of_bf16(halves[i]);
+  return values;
+}
+
+std::unique_ptr<CpuExecutor> load_cpu(Program program, const Napi::Object& options) {
+  const int64_t threads = whole_of(options.Get("threads"));
+  if (threads < 1 || threads > 1024)
+    throw ProgramError("threads is " + std::to_string(threads) + "; it must be 1 to 1024");
+  return std::make_unique<CpuExecutor>(std::move(program), static_cast<int>(threads));
+}
+
+std::unique_ptr<cuda::CudaExecutor> load_cuda(Program program, const Napi::Object& options) {
+  const Napi::Value precision = options.Get("precision");
+  if (precision.IsUndefined()) {
+    const cuda::Precision fitting = cuda::precision_of(program);
+    return cuda::load(std::move(program), fitting);
+  }
+  const std::string name = string_of(precision);
+  if (name != "float32" && name != "bf16")
+    throw ProgramError("precision is \"" + name + "\"; it must be float32 or bf16");
+  return cuda::load(std::move(program), name == "bf16" ? cuda::Precision::bf16 : cuda::Precision::float32);
 }
 
 // new Executable(program, plan, { device, threads })
@@ -150,7 +169,8 @@ class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
     return DefineClass(
         env, "Executable",
         {InstanceMethod<&ExecutableObject::write>("write"), InstanceMethod<&ExecutableObject::read>("read"),
-         InstanceMethod<&ExecutableObject::run>("run"), InstanceMethod<&ExecutableObject::dispose>("dispose"),
+         InstanceMethod<&ExecutableObject::run>("run"), InstanceMethod<&ExecutableObject::time>("time"),
+         InstanceMethod<&ExecutableObject::dispose>("dispose"),
          InstanceAccessor<&ExecutableObject::arena_bytes>("arenaBytes"),
          InstanceAccessor<&ExecutableObject::workspace_bytes>("workspaceBytes"),
          InstanceAccessor<&ExecutableObject::high_water_bytes>("highWaterBytes")});
@@ -161,12 +181,17 @@ class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
       const Napi::Object program = info[0].As<Napi::Object>();
       const Napi::Object options = info[2].As<Napi::Object>();
       const std::string device = string_of(options.Get("device"));
-      if (device != "cpu") throw ProgramError("there is no device \"" + device + "\"; devices() lists those there are");
-      const int64_t threads = whole_of(options.Get("threads"));
-      if (threads < 1 || threads > 1024)
-        throw ProgramError("threads is " + std::to_string(threads) + "; it must be 1 to 1024");
-      executor_ =
-          std::make_unique<Executor>(program_of(program, info[1].As<Napi::Object>()), static_cast<int>(threads));
+      if (device != "cpu" && (device != "cuda" || cuda::device_names().empty()))
+        throw ProgramError("there is no device \"" + device + "\"; devices() lists those there are" +
+                           (device == "cuda" ? " (" + cuda::why_none() + ")" : ""));
+      Program loaded = program_of(program, info[1].As<Napi::Object>());
+      if (device == "cpu") {
+        executor_ = load_cpu(std::move(loaded), options);
+      } else {
+        std::unique_ptr<cuda::CudaExecutor> executor = load_cuda(std::move(loaded), options);
+        timed_ = executor.get();
+        executor_ = std::move(executor);
+      }
       write_constants(program.Get("buffers").As<Napi::Array>());
       // The collector cannot see an arena: it is told, so that one that nobody disposed of does not stay for long.
       held_ = static_cast<int64_t>(executor_->arena_bytes() + executor_->workspace_bytes());
@@ -203,23 +228,20 @@ class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
   void write_constants(const Napi::Array& buffers) {
     for (uint32_t i = 0; i < buffers.Length(); ++i) {
       const Napi::Value data = buffers.Get(i).As<Napi::Object>().Get("data");
-      const int index = static_cast<int>(i);
-      if (!data.IsUndefined()) write_buffer(executor().buffer(index), executor().data(index), data);
+      if (!data.IsUndefined()) write_buffer(executor(), static_cast<int>(i), data);
     }
   }
 
   Napi::Value write(const Napi::CallbackInfo& info) {
     return guarded(info, [&] {
-      const int index = static_cast<int>(whole_of(info[0]));
-      write_buffer(executor().buffer(index), executor().data(index), info[1]);
+      write_buffer(executor(), static_cast<int>(whole_of(info[0])), info[1]);
       return info.Env().Undefined();
     });
   }
 
   Napi::Value read(const Napi::CallbackInfo& info) {
     return guarded(info, [&] {
-      const int index = static_cast<int>(whole_of(info[0]));
-      return read_buffer(info.Env(), executor().buffer(index), executor().data(index));
+      return read_buffer(info.Env(), executor(), static_cast<int>(whole_of(info[0])));
     });
   }
 
@@ -227,6 +249,17 @@ class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
     return guarded(info, [&] {
       executor().run();
       return info.Env().Undefined();
+    });
+  }
+
+  Napi::Value time(const Napi::CallbackInfo& info) {
+    return guarded(info, [&] {
+      executor();
+      if (timed_ == nullptr) throw ProgramError("only a program on a GPU is timed by the device's own clock");
+      const std::vector<float> times = timed_->time(static_cast<int>(whole_of(info[0])));
+      const Napi::Float32Array result = Napi::Float32Array::New(info.Env(), times.size());
+      for (size_t i = 0; i < times.size(); ++i) result.Data()[i] = times[i];
+      return Napi::Value(result);
     });
   }
 
@@ -244,6 +277,7 @@ class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
 
   std::unique_ptr<Executor> executor_;
   int64_t held_ = 0;  // what the collector was told of
+  cuda::CudaExecutor* timed_ = nullptr;  // executor_, if it is on a GPU
 };
 
 Napi::Value kernels(const Napi::CallbackInfo& info) {
@@ -252,13 +286,36 @@ Napi::Value kernels(const Napi::CallbackInfo& info) {
   return names;
 }
 
+Napi::Object device_of(Napi::Env env, const char* kind, const std::string& name) {
+  const Napi::Object device = Napi::Object::New(env);
+  device.Set("kind", kind);
+  device.Set("name", name);
+  return device;
+}
+
 Napi::Value devices(const Napi::CallbackInfo& info) {
-  const Napi::Object cpu = Napi::Object::New(info.Env());
-  cpu.Set("kind", "cpu");
-  cpu.Set("name", "cpu");
   const Napi::Array list = Napi::Array::New(info.Env());
-  list.Set(uint32_t{0}, cpu);
+  list.Set(uint32_t{0}, device_of(info.Env(), "cpu", "cpu"));
+  for (const std::string& name : cuda::device_names()) list.Set(list.Length(), device_of(info.Env(), "cuda", name));
   return list;
+}
+
+// Why devices() lists no GPU; undefined if it does.
+Napi::Value cuda_unavailable(const Napi::CallbackInfo& info) {
+  const std::string reason = cuda::why_none();
+  return reason.empty() ? info.Env().Undefined() : Napi::Value(Napi::String::New(info.Env(), reason));
+}
+
+Napi::Value cuda_memory(const Napi::CallbackInfo& info) {
+  try {
+    const cuda::Memory memory = cuda::memory();
+    const Napi::Object result = Napi::Object::New(info.Env());
+    result.Set("free", static_cast<double>(memory.free));
+    result.Set("total", static_cast<double>(memory.total));
+    return result;
+  } catch (const ProgramError& error) {
+    throw Napi::Error::New(info.Env(), error.what());
+  }
 }
 
 Napi::Value quantize(const Napi::CallbackInfo& info) {
@@ -289,6 +346,8 @@ Napi::Value quantize(const Napi::CallbackInfo& info) {
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("kernels", Napi::Function::New(env, kernels, "kernels"));
   exports.Set("devices", Napi::Function::New(env, devices, "devices"));
+  exports.Set("cudaUnavailable", Napi::Function::New(env, cuda_unavailable, "cudaUnavailable"));
+  exports.Set("cudaMemory", Napi::Function::New(env, cuda_memory, "cudaMemory"));
   exports.Set("nf4Quantize", Napi::Function::New(env, quantize, "nf4Quantize"));
   exports.Set("Executable", ExecutableObject::define(env));
   return exports;

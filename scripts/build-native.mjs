@@ -1,4 +1,7 @@
-/** Builds native/ into build/native/<digest>/pipe.node with the C++ compiler alone; run as a program, prints what came of it. */
+/**
+ * Builds native/ into build/native/<digest>/pipe.node: with the C++ compiler alone, or with nvcc too where there is one
+ * (in CUDA_HOME, or on PATH). Run as a program, prints what came of it.
+ */
 import { execFile, execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
@@ -15,7 +18,7 @@ import {
   utimesSync,
 } from 'node:fs';
 import { availableParallelism, cpus } from 'node:os';
-import { basename, dirname, join, relative } from 'node:path';
+import { basename, delimiter, dirname, join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 
@@ -61,12 +64,57 @@ function digest(...parts) {
   return hash.digest('hex');
 }
 
-/** Every source and header under native/, sorted, with its text. */
-function sources() {
+/** What only a build with CUDA compiles. The door, cuda.h, is part of every build. */
+function isCuda(path) {
+  return /\.cuh?$/.test(path) || (dirname(path) === 'cuda' && !/[/\\](?:cuda\.h|precision\.cc)$/.test(path));
+}
+
+/** Every source and header under native/ that a build is made from, sorted, with its text. */
+function sources(withCuda) {
+  const absent = join('cuda', 'absent.cc');
   return readdirSync(native, { recursive: true })
-    .filter((path) => path.endsWith('.cc') || path.endsWith('.h'))
+    .filter((path) => /\.(?:cc|h|cu|cuh)$/.test(path))
+    .filter((path) => (withCuda ? path !== absent : path === absent || !isCuda(path)))
     .sort()
     .map((path) => ({ path, text: readFileSync(join(native, path), 'utf8') }));
+}
+
+/** The CUDA toolkit that has a compiler and cuBLASLt's headers, or undefined. */
+function cudaToolkit() {
+  const folders = [process.env.CUDA_HOME, ...(process.env.PATH ?? '').split(delimiter).map((bin) => dirname(bin))];
+  const home = folders.find((folder) => folder && existsSync(join(folder, 'bin', 'nvcc')));
+  if (home === undefined || !existsSync(join(home, 'include', 'cublasLt.h'))) return undefined;
+  const nvcc = join(home, 'bin', 'nvcc');
+  return { home, nvcc, version: execFileSync(nvcc, ['--version'], { encoding: 'utf8' }) };
+}
+
+/** Machine code for Hopper, and PTX that the driver compiles for what comes after. */
+const cudaFlags = [
+  ...['-std=c++17', '-O3', '-gencode', 'arch=compute_90,code=[sm_90,compute_90]', '--extended-lambda'],
+  ...['-DPIPE_FOR_CUDA', '-Xcompiler', '-fPIC,-fvisibility=hidden,-Wall,-Wextra', '-lineinfo'],
+];
+
+/** Sources that both devices compile: the second time for CUDA. */
+const compiledForBoth = /^kernels[/\\](?:bind_\w+|registry)\.cc$/;
+
+/** The compilations that a build consists of: a source, the program that compiles it, and its arguments. */
+function compilations({ files, flags, cuda }) {
+  const cxx = (file, more = []) => ({ file, program: compiler(), args: [...flags, ...more] });
+  const plain = files.filter(({ path }) => path.endsWith('.cc'));
+  if (cuda === undefined) return plain.map((file) => cxx(file));
+  const include = [`-I${join(cuda.home, 'include')}`, '-DPIPE_FOR_CUDA'];
+  return [
+    ...plain.map((file) => cxx(file, dirname(file.path) === 'cuda' ? include : [])),
+    ...plain.filter(({ path }) => compiledForBoth.test(path)).map((file) => cxx(file, include)),
+    ...files
+      .filter(({ path }) => path.endsWith('.cu'))
+      .map((file) => ({ file, program: cuda.nvcc, args: ['-ccbin', compiler(), ...cudaFlags] })),
+  ];
+}
+
+/** The CUDA runtime goes into the addon; cuBLASLt and the driver are found when it runs. */
+function cudaLinkFlags(cuda) {
+  return cuda === undefined ? [] : [`-L${join(cuda.home, 'lib64')}`, '-lcudart_static', '-ldl', '-lrt'];
 }
 
 /** What the compiler says it is; undefined when it cannot be run. */
@@ -94,7 +142,10 @@ function recipe() {
   );
   const flags = compileFlags();
   const portable = flags.map((flag) => flag.replace(root, ''));
-  return { files: sources(), flags, tools: digest(version, cpu(), ...headers, ...portable, ...linkFlags) };
+  const cuda = cudaToolkit();
+  const parts = [version, cpu(), ...headers, ...portable, ...linkFlags];
+  if (cuda !== undefined) parts.push(cuda.version, ...cudaFlags);
+  return { files: sources(cuda !== undefined), flags, cuda, tools: digest(...parts) };
 }
 
 function pathOf({ files, tools }) {
@@ -111,10 +162,10 @@ export function nativeBuild() {
 }
 
 /** Runs the compiler so that `path` appears whole, power cuts included: another name is written, flushed, and then renamed. */
-async function compile(path, args) {
+async function compile(path, program, args) {
   const temporary = join(dirname(path), `.${process.pid}-${basename(path)}`);
   try {
-    await promisify(execFile)(compiler(), [...args, '-o', temporary]);
+    await promisify(execFile)(program, [...args, '-o', temporary]);
     const file = openSync(temporary, 'r+');
     fsyncSync(file);
     closeSync(file);
@@ -125,10 +176,13 @@ async function compile(path, args) {
 }
 
 /** Compiles one source unless its object exists: objects are named by their content too, so an edit recompiles little. */
-async function compileSource({ path, text }, { flags, tools, headers }) {
-  const object = join(builds, 'objects', `${digest(tools, headers, path, text)}.o`);
+async function compileSource({ file: { path, text }, program, args }, { tools, headers }) {
+  const forCuda = args.includes('-DPIPE_FOR_CUDA');
+  const seen = headers.filter((header) => forCuda || !isCuda(header.path) || path === 'binding.cc');
+  const made = digest(tools, path, text, String(forCuda), ...seen.map((header) => header.text));
+  const object = join(builds, 'objects', `${made}.o`);
   if (existsSync(object)) utimesSync(object, new Date(), new Date());
-  else await compile(object, [...flags, '-c', join(native, path)]);
+  else await compile(object, program, [...args, '-c', join(native, path)]);
   return object;
 }
 
@@ -157,18 +211,18 @@ export async function buildNative() {
   const path = pathOf(made);
   if (existsSync(path)) return { path };
   mkdirSync(join(builds, 'objects'), { recursive: true });
-  const headers = digest(...made.files.filter((file) => file.path.endsWith('.h')).map((file) => file.text));
-  const pending = made.files.filter((file) => file.path.endsWith('.cc'));
+  const headers = made.files.filter(({ path }) => /\.(?:h|cuh)$/.test(path));
+  const pending = compilations(made);
   const objects = [];
   const worker = async () => {
-    for (let file = pending.pop(); file !== undefined; file = pending.pop()) {
-      objects.push(await compileSource(file, { ...made, headers }));
+    for (let next = pending.pop(); next !== undefined; next = pending.pop()) {
+      objects.push(await compileSource(next, { ...made, headers }));
     }
   };
   try {
     await Promise.all(Array.from({ length: availableParallelism() }, worker));
     mkdirSync(dirname(path), { recursive: true });
-    await compile(path, [...objects.sort(), ...linkFlags]);
+    await compile(path, compiler(), [...objects.sort(), ...linkFlags, ...cudaLinkFlags(made.cuda)]);
     prune();
   } catch (error) {
     return { unavailable: `the native addon does not build with ${compiler()}:\n${error.stderr || error.message}` };

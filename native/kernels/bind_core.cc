@@ -5,7 +5,7 @@
 #include "kernels.h"
 #include "registry.h"
 
-namespace pipe {
+namespace PIPE_DEVICE {
 
 namespace {
 
@@ -150,4 +150,4 @@ const std::vector<NamedBind>& core_binders() {
   return table;
 }
 
-}  // namespace pipe
+}  // namespace PIPE_DEVICE

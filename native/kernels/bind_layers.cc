@@ -2,7 +2,7 @@
 #include "kernels.h"
 #include "registry.h"
 
-namespace pipe {
+namespace PIPE_DEVICE {
 
 namespace {
 
@@ -31,7 +31,7 @@ Step layer_norm_backward_input(Operands& o) {
   const Tensor dx = o.output(x.size());
   o.in_place(0);
   return {[=, e = epsilon(o)](Context& c) {
-            pipe::layer_norm_backward_input(c, dx.f32(), dy.f32(), x.f32(), weights(gain), e, N, C);
+            PIPE_DEVICE::layer_norm_backward_input(c, dx.f32(), dy.f32(), x.f32(), weights(gain), e, N, C);
           },
           floats(C), 0};
 }
@@ -42,7 +42,7 @@ Step layer_norm_backward_gain(Operands& o) {
   const Tensor x = o.matrix(1, "x", N, C);
   const Tensor dgain = o.output(C);
   return {
-      [=, e = epsilon(o)](Context& c) { pipe::layer_norm_backward_gain(c, dgain.f32(), dy.f32(), x.f32(), e, N, C); },
+      [=, e = epsilon(o)](Context& c) { PIPE_DEVICE::layer_norm_backward_gain(c, dgain.f32(), dy.f32(), x.f32(), e, N, C); },
       floats(2 * N), 0};
 }
 
@@ -59,7 +59,7 @@ Step gelu_backward(Operands& o) {
   const Tensor dx = o.output(dy.size());
   o.in_place(0);
   o.in_place(1);
-  return {[=](Context& c) { pipe::gelu_backward(c, dx.f32(), dy.f32(), x.f32(), dx.size()); }, 0, 0};
+  return {[=](Context& c) { PIPE_DEVICE::gelu_backward(c, dx.f32(), dy.f32(), x.f32(), dx.size()); }, 0, 0};
 }
 
 // The number of heads, which must divide a width of C.
@@ -89,7 +89,7 @@ Step causal_attention_backward(Operands& o) {
   const AttentionShape s = attention_shape(o, qkv);
   const Tensor dy = o.matrix(0, "dy", s.B * s.T, s.C);
   const Tensor dqkv = o.output(qkv.size());
-  return {[=](Context& c) { pipe::causal_attention_backward(c, dqkv.f32(), dy.f32(), qkv.f32(), s); }, 0,
+  return {[=](Context& c) { PIPE_DEVICE::causal_attention_backward(c, dqkv.f32(), dy.f32(), qkv.f32(), s); }, 0,
           causal_attention_local(s)};
 }
 
@@ -102,7 +102,7 @@ Step cache_write(Operands& o) {
   o.require(part == 1 || part == 2, "has part " + std::to_string(part) + "; it must be 1 (keys) or 2 (values)");
   const Tensor out = o.output(cache.size());
   o.in_place(0);
-  return {[=](Context& c) { pipe::cache_write(c, out.f32(), cache.f32(), qkv.f32(), positions.i32(), part, s); }, 0, 0};
+  return {[=](Context& c) { PIPE_DEVICE::cache_write(c, out.f32(), cache.f32(), qkv.f32(), positions.i32(), part, s); }, 0, 0};
 }
 
 Step cached_attention(Operands& o) {
@@ -114,7 +114,7 @@ Step cached_attention(Operands& o) {
   const Tensor positions = o.vector(3, "positions", s.B, int_only);
   const Tensor y = o.output(s.B * s.C);
   return {
-      [=](Context& c) { pipe::cached_attention(c, y.f32(), qkv.f32(), keys.f32(), values.f32(), positions.i32(), s); },
+      [=](Context& c) { PIPE_DEVICE::cached_attention(c, y.f32(), qkv.f32(), keys.f32(), values.f32(), positions.i32(), s); },
       0, floats(s.P)};
 }
 
@@ -131,7 +131,7 @@ Step embedding_backward(Operands& o) {
   const int64_t N = dy.rows(), V = o.natural("rows"), C = dy.columns();
   const Tensor ids = o.vector(1, "ids", N, int_only);
   const Tensor dtable = o.output(V * C);
-  return {[=](Context& c) { pipe::embedding_backward(c, dtable.f32(), dy.f32(), ids.i32(), N, V, C); }, 0, 0};
+  return {[=](Context& c) { PIPE_DEVICE::embedding_backward(c, dtable.f32(), dy.f32(), ids.i32(), N, V, C); }, 0, 0};
 }
 
 Step dropout(Operands& o) {
@@ -142,7 +142,7 @@ Step dropout(Operands& o) {
   const DropoutKey key{rate, static_cast<uint32_t>(o.natural("seed")), static_cast<uint32_t>(o.natural("site"))};
   const Tensor y = o.output(x.size());
   o.in_place(0);
-  return {[=](Context& c) { pipe::dropout(c, y.f32(), x.f32(), step.i32(), key, x.size()); }, 0, 0};
+  return {[=](Context& c) { PIPE_DEVICE::dropout(c, y.f32(), x.f32(), step.i32(), key, x.size()); }, 0, 0};
 }
 
 }  // namespace
@@ -165,4 +165,4 @@ const std::vector<NamedBind>& layer_binders() {
   return table;
 }
 
-}  // namespace pipe
+}  // namespace PIPE_DEVICE

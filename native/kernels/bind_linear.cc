@@ -2,7 +2,7 @@
 #include "kernels.h"
 #include "registry.h"
 
-namespace pipe {
+namespace PIPE_DEVICE {
 
 namespace {
 
@@ -24,7 +24,7 @@ Step linear_backward_input(Operands& o) {
   const Tensor w = o.matrix(1, "w", M, any, float_or_bf16);
   const int64_t K = w.columns();
   const Tensor dx = o.output(N * K);
-  return {[=](Context& c) { pipe::linear_backward_input(c, dx.f32(), dy.f32(), weights(w), N, M, K); }, 0, 0};
+  return {[=](Context& c) { PIPE_DEVICE::linear_backward_input(c, dx.f32(), dy.f32(), weights(w), N, M, K); }, 0, 0};
 }
 
 Step linear_backward_weight(Operands& o) {
@@ -33,13 +33,13 @@ Step linear_backward_weight(Operands& o) {
   const Tensor x = o.matrix(1, "x", N, any);
   const int64_t K = x.columns();
   const Tensor dw = o.output(M * K);
-  return {[=](Context& c) { pipe::linear_backward_weight(c, dw.f32(), dy.f32(), x.f32(), N, M, K); }, 0, 0};
+  return {[=](Context& c) { PIPE_DEVICE::linear_backward_weight(c, dw.f32(), dy.f32(), x.f32(), N, M, K); }, 0, 0};
 }
 
 Step column_sum(Operands& o) {
   const Tensor x = o.matrix(0, "dy", any, any);
   const Tensor sums = o.output(x.columns());
-  return {[=](Context& c) { pipe::column_sum(c, sums.f32(), x.f32(), x.rows(), x.columns()); }, 0, 0};
+  return {[=](Context& c) { PIPE_DEVICE::column_sum(c, sums.f32(), x.f32(), x.rows(), x.columns()); }, 0, 0};
 }
 
 // Operands `first` to `first` + 2: codes, absmax and codebook of a matrix of n elements.
@@ -74,7 +74,7 @@ Step nf4_matmul_backward_input(Operands& o) {
   const int64_t N = dy.rows(), M = dy.columns(), K = positive(o, "inFeatures");
   const Nf4 w = nf4_operands(o, 1, M * K);
   const Tensor dx = o.output(N * K);
-  return {[=](Context& c) { pipe::nf4_matmul_backward_input(c, dx.f32(), dy.f32(), w, N, M, K); }, 0, 0};
+  return {[=](Context& c) { PIPE_DEVICE::nf4_matmul_backward_input(c, dx.f32(), dy.f32(), w, N, M, K); }, 0, 0};
 }
 
 Step nf4_dequantize(Operands& o) {
@@ -93,7 +93,7 @@ Step dequantize_absmax(Operands& o) {
   const Tensor offset = o.vector(3, "offset", 1);
   const Tensor absmax = o.output(n);
   return {[=](Context& c) {
-            pipe::dequantize_absmax(c, absmax.f32(), codes.u8(), nested.f32(), codebook.f32(), offset.f32(), n, block);
+            PIPE_DEVICE::dequantize_absmax(c, absmax.f32(), codes.u8(), nested.f32(), codebook.f32(), offset.f32(), n, block);
           },
           0, 0};
 }
@@ -122,7 +122,7 @@ Step lora_backward_hidden(Operands& o) {
   const Tensor b = o.matrix(1, "b", any, any);
   const LoraShape s = lora_shape(o, dy.rows(), dy.columns(), 0, b.columns(), b.rows());
   const Tensor du = o.output(s.N * s.rank);
-  return {[=](Context& c) { pipe::lora_backward_hidden(c, du.f32(), dy.f32(), b.f32(), s); }, 0, 0};
+  return {[=](Context& c) { PIPE_DEVICE::lora_backward_hidden(c, du.f32(), dy.f32(), b.f32(), s); }, 0, 0};
 }
 
 Step lora_backward_b(Operands& o) {
@@ -131,7 +131,7 @@ Step lora_backward_b(Operands& o) {
   const Tensor a = o.matrix(2, "a", any, x.columns());
   const LoraShape s = lora_shape(o, dy.rows(), dy.columns(), x.columns(), a.rows(), positive(o, "width"));
   const Tensor db = o.output(s.width * s.rank);
-  return {[=](Context& c) { pipe::lora_backward_b(c, db.f32(), dy.f32(), x.f32(), a.f32(), s); }, floats(s.N * s.rank),
+  return {[=](Context& c) { PIPE_DEVICE::lora_backward_b(c, db.f32(), dy.f32(), x.f32(), a.f32(), s); }, floats(s.N * s.rank),
           0};
 }
 
@@ -153,7 +153,7 @@ Step batch_matmul(Operands& o) {
             "has operands that do not fit: " + to_string(a.buffer->shape) + (s.transpose_a ? " transposed" : "") +
                 " and " + to_string(b.buffer->shape) + (s.transpose_b ? " transposed" : ""));
   const Tensor c = o.output(s.batch * s.m * s.n);
-  return {[=](Context& context) { pipe::batch_matmul(context, c.f32(), a.f32(), b.f32(), s); }, 0, 0};
+  return {[=](Context& context) { PIPE_DEVICE::batch_matmul(context, c.f32(), a.f32(), b.f32(), s); }, 0, 0};
 }
 
 }  // namespace
@@ -176,4 +176,4 @@ const std::vector<NamedBind>& linear_binders() {
   return table;
 }
 
-}  // namespace pipe
+}  // namespace PIPE_DEVICE

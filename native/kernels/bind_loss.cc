@@ -4,7 +4,7 @@
 #include "kernels.h"
 #include "registry.h"
 
-namespace pipe {
+namespace PIPE_DEVICE {
 
 namespace {
 
@@ -29,7 +29,7 @@ Step cross_entropy_backward_hidden(Operands& o) {
   const Tensor dloss = o.vector(0, "dloss", 1);
   const Loss loss = loss_operands(o, 1);
   const Tensor dhidden = o.output(loss.N * loss.C);
-  return {[=](Context& c) { pipe::cross_entropy_backward_hidden(c, dhidden.f32(), dloss.f32(), loss); },
+  return {[=](Context& c) { PIPE_DEVICE::cross_entropy_backward_hidden(c, dhidden.f32(), dloss.f32(), loss); },
           loss_shared(loss), 0};
 }
 
@@ -37,14 +37,14 @@ Step cross_entropy_backward_table(Operands& o) {
   const Tensor dloss = o.vector(0, "dloss", 1);
   const Loss loss = loss_operands(o, 1);
   const Tensor dtable = o.output(loss.V * loss.C);
-  return {[=](Context& c) { pipe::cross_entropy_backward_table(c, dtable.f32(), dloss.f32(), loss); },
+  return {[=](Context& c) { PIPE_DEVICE::cross_entropy_backward_table(c, dtable.f32(), dloss.f32(), loss); },
           loss_shared(loss), 0};
 }
 
 Step token_log_prob(Operands& o) {
   const Loss loss = loss_operands(o, 0);
   const Tensor y = o.output(loss.N);
-  return {[=](Context& c) { pipe::token_log_prob(c, y.f32(), loss); }, loss_shared(loss), 0};
+  return {[=](Context& c) { PIPE_DEVICE::token_log_prob(c, y.f32(), loss); }, loss_shared(loss), 0};
 }
 
 }  // namespace
@@ -59,4 +59,4 @@ const std::vector<NamedBind>& loss_binders() {
   return table;
 }
 
-}  // namespace pipe
+}  // namespace PIPE_DEVICE

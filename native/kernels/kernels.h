@@ -1,18 +1,18 @@
-// What every kernel computes, with shapes.
+// What every kernel computes, with shapes. Each device implements all of it: the CPU in namespace pipe, CUDA in pipe::cuda.
 //
 // Tensors are float32, dense, the last dimension contiguous, unless said otherwise. `Weights` are float32 or bf16. N
 // counts rows (batch * time). An output is written whole. "shared" and "local" are the floats of Context's workspace
-// that a kernel uses: one for all threads, and one for each. Kernels are named in programs by registry.h.
+// that a CPU kernel uses: one for all threads, and one for each. Kernels are named in programs by registry.h.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
-#include "../context.h"
+#include "device.h"
 #include "../storage.h"
 #include "cpu/nf4.h"
 
-namespace pipe {
+namespace PIPE_DEVICE {
 
 // ---- Linear maps ------------------------------------------------------------------------------------------------
 
@@ -184,4 +184,4 @@ void concat(Context&, float* out, const Part* parts, size_t count, int64_t outer
 // out[outer, inner] = x[outer, summed, inner] summed over the middle axis
 void sum(Context&, float* out, const float* x, int64_t outer, int64_t summed, int64_t inner);
 
-}  // namespace pipe
+}  // namespace PIPE_DEVICE

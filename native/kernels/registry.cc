@@ -3,7 +3,7 @@
 
 #include <map>
 
-namespace pipe {
+namespace PIPE_DEVICE {
 
 namespace {
 
@@ -31,4 +31,4 @@ std::vector<std::string> kernel_names() {
   return names;
 }
 
-}  // namespace pipe
+}  // namespace PIPE_DEVICE

@@ -1,16 +1,17 @@
-// From a kernel's name in a program to the step that runs a call of it.
+// From a kernel's name in a program to the step that runs a call of it. Compiled once for each device, so that all take the
+// same operands and refuse the same programs.
 #pragma once
 
 #include <functional>
 #include <string>
 #include <vector>
 
-#include "../context.h"
+#include "device.h"
 #include "operands.h"
 
-namespace pipe {
+namespace PIPE_DEVICE {
 
-// One call, resolved: what to run, and how much workspace it needs, in floats.
+// One call, resolved: what to run, and how much workspace it needs of the CPU's Context, in floats.
 struct Step {
   std::function<void(Context&)> run;
   size_t shared = 0;
@@ -35,4 +36,4 @@ const std::vector<NamedBind>& loss_binders();
 const std::vector<NamedBind>& optimizer_binders();
 const std::vector<NamedBind>& core_binders();
 
-}  // namespace pipe
+}  // namespace PIPE_DEVICE

@@ -1,0 +1,47 @@
+// The CPU runtime: one arena, a program resolved to steps over raw addresses, and the loop that runs them.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "../context.h"
+#include "../executor.h"
+#include "../kernels/registry.h"
+
+namespace pipe {
+
+// Memory aligned to a cache line (and vector), zeroed.
+class AlignedMemory {
+ public:
+  explicit AlignedMemory(size_t bytes);
+  std::byte* data() const { return data_.get(); }
+
+ private:
+  struct Free {
+    void operator()(std::byte* p) const;
+  };
+  std::unique_ptr<std::byte[], Free> data_;
+};
+
+// A program loaded for the CPU. The constructor checks every call and throws ProgramError naming the first that is wrong.
+class CpuExecutor : public Executor {
+ public:
+  CpuExecutor(Program program, int threads);
+
+  void run() override;
+  void write(int index, const std::byte* bytes) override;
+  void read(int index, std::byte* bytes) override;
+  size_t workspace_bytes() const override { return workspace_bytes_; }
+
+ private:
+  void resolve_calls();
+
+  AlignedMemory arena_;
+  Pool pool_;
+  std::vector<Step> steps_;
+  std::unique_ptr<AlignedMemory> workspace_;
+  size_t workspace_bytes_ = 0;
+  Context context_;
+};
+
+}  // namespace pipe

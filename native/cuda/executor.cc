@@ -1,0 +1,183 @@
+// Loading a program on a GPU and replaying it: one allocation, every call run once, then a graph of them.
+#include <algorithm>
+#include <cstring>
+
+#include "../kernels/operands.h"
+#include "../kernels/registry.h"
+#include "gemm.h"
+#include "handles.h"
+
+namespace pipe::cuda {
+
+namespace {
+
+std::string mebibytes(size_t bytes) { return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB"; }
+
+class GraphExecutor : public CudaExecutor {
+ public:
+  GraphExecutor(Program program, Precision precision)
+      : CudaExecutor(std::move(program)),
+        arena_(allocate(program_.arena_bytes, "its arena")),
+        context_(gemms_, stream_.get(), precision, integers_) {
+    check(cudaMemsetAsync(arena_.data(), 0, program_.arena_bytes, stream_.get()), "clearing the arena");
+    resolve_calls();
+    plan();
+    rehearse();
+  }
+
+  ~GraphExecutor() override { cudaStreamSynchronize(stream_.get()); }
+
+  void run() override {
+    check_integers();
+    check(cudaGraphLaunch(graph(), stream_.get()), name_of_run().c_str());
+  }
+
+  std::vector<float> time(int count) override {
+    check_integers();
+    const cudaGraphExec_t replayed = graph();
+    std::vector<Event> events(static_cast<size_t>(count) + 1);
+    check(cudaEventRecord(events[0].get(), stream_.get()), name_of_run().c_str());
+    for (size_t i = 1; i < events.size(); ++i) {
+      check(cudaGraphLaunch(replayed, stream_.get()), name_of_run().c_str());
+      check(cudaEventRecord(events[i].get(), stream_.get()), name_of_run().c_str());
+    }
+    check(cudaStreamSynchronize(stream_.get()), name_of_run().c_str());
+    std::vector<float> milliseconds(static_cast<size_t>(count));
+    for (size_t i = 0; i < milliseconds.size(); ++i)
+      check(cudaEventElapsedTime(&milliseconds[i], events[i].get(), events[i + 1].get()), "timing");
+    return milliseconds;
+  }
+
+  void write(int index, const std::byte* bytes) override {
+    const Buffer& target = buffer(index);
+    std::byte* place = arena_.data() + target.offset;
+    check(cudaMemcpyAsync(place, bytes, target.bytes(), cudaMemcpyHostToDevice, stream_.get()), name_of_run().c_str());
+    check(cudaStreamSynchronize(stream_.get()), name_of_run().c_str());
+    if (target.storage != Storage::int32) return;
+    std::vector<int32_t>& known = integers_[reinterpret_cast<const int32_t*>(place)];
+    known.resize(static_cast<size_t>(target.size()));
+    std::memcpy(known.data(), bytes, target.bytes());
+    integers_changed_ = true;
+  }
+
+  void read(int index, std::byte* bytes) override {
+    const Buffer& source = buffer(index);
+    check(cudaMemcpyAsync(bytes, arena_.data() + source.offset, source.bytes(), cudaMemcpyDeviceToHost, stream_.get()),
+          name_of_run().c_str());
+    check(cudaStreamSynchronize(stream_.get()), name_of_run().c_str());
+  }
+
+  size_t workspace_bytes() const override { return context_.workspace_bytes(); }
+
+ private:
+  // Runs are asynchronous, so that what went wrong in one is heard of at the next call or copy.
+  std::string name_of_run() const { return "program " + program_.name + ", in or before this run"; }
+
+  DeviceMemory allocate(size_t bytes, const char* what) const {
+    const size_t wanted = std::max<size_t>(bytes, 1);
+    void* memory = nullptr;
+    const cudaError_t status = cudaMalloc(&memory, wanted);
+    if (status == cudaErrorMemoryAllocation) {
+      cudaGetLastError();  // the error is answered here, and must not be found by the next call
+      const Memory there = pipe::cuda::memory();
+      throw ProgramError("program " + program_.name + " needs " + mebibytes(wanted) + " for " + what +
+                         " (planned), and the GPU has " + mebibytes(there.free) + " free of " + mebibytes(there.total) +
+                         "; choose a smaller batch or shorter rows, or a base in fewer bits");
+    }
+    check(status, what);
+    return DeviceMemory(memory);
+  }
+
+  void resolve_calls() {
+    for (size_t i = 0; i < program_.calls.size(); ++i) {
+      Operands operands(program_, i, arena_.data());
+      const Bind bind = find_kernel(program_.calls[i].kernel);
+      operands.require(bind != nullptr, "names a kernel that this runtime does not have");
+      steps_.push_back(bind(operands));
+      operands.finish();
+    }
+  }
+
+  // Hands every step the context; what fails says which call it was.
+  template <class After>
+  void each_call(const After& after) {
+    for (size_t i = 0; i < steps_.size(); ++i) {
+      context_.begin_call(i);
+      try {
+        steps_[i].run(context_);
+        after();
+      } catch (const ProgramError& error) {
+        throw ProgramError(name_of_call(i) + ": " + error.what());
+      }
+    }
+  }
+
+  void plan() {
+    each_call([] {});
+    workspace_ = allocate(context_.workspace_bytes(), "workspace");
+    context_.use_workspace(workspace_.data());
+  }
+
+  // Runs every call once on zeroed memory, which loads its code and finds what cannot run here, and clears up after it.
+  void rehearse() {
+    each_call([this] { check(cudaStreamSynchronize(stream_.get()), "it failed on the GPU"); });
+    check(cudaMemsetAsync(arena_.data(), 0, program_.arena_bytes, stream_.get()), "clearing the arena");
+    check(cudaStreamSynchronize(stream_.get()), "clearing the arena");
+  }
+
+  void check_integers() {
+    if (!integers_changed_) return;
+    for (const Context::Requirement& required : context_.requirements()) {
+      const auto known = integers_.find(required.data);
+      if (known == integers_.end()) continue;  // zeros
+      for (size_t i = 0; i < known->second.size(); ++i) {
+        const int32_t value = known->second[i];
+        if (value < required.range.end && (value >= 0 || required.range.negative_allowed)) continue;
+        throw ProgramError(name_of_call(required.call) + ": " + required.range.name + "[" + std::to_string(i) + "] is " +
+                           std::to_string(value) + ", but " + required.range.holds + " 0 to " +
+                           std::to_string(required.range.end - 1));
+      }
+    }
+    integers_changed_ = false;
+  }
+
+  // The graph for the integers as they are now; captured when it is first wanted.
+  cudaGraphExec_t graph() {
+    Graph& graph = graphs_[context_.variant()];
+    if (!graph) {
+      check(cudaStreamBeginCapture(stream_.get(), cudaStreamCaptureModeThreadLocal), "capturing the program");
+      cudaGraph_t captured = nullptr;
+      try {
+        each_call([] {});
+      } catch (...) {
+        cudaStreamEndCapture(stream_.get(), &captured);
+        if (captured != nullptr) cudaGraphDestroy(captured);
+        throw;
+      }
+      check(cudaStreamEndCapture(stream_.get(), &captured), "capturing the program");
+      graph = Graph(captured);
+    }
+    return graph.get();
+  }
+
+  // Destroyed in reverse: graphs before the memory that they use, the stream last.
+  Stream stream_;
+  HostIntegers integers_;
+  bool integers_changed_ = false;
+  Gemms gemms_;
+  DeviceMemory arena_;
+  DeviceMemory workspace_;
+  Context context_;
+  std::vector<Step> steps_;
+  std::map<std::vector<int64_t>, Graph> graphs_;
+};
+
+}  // namespace
+
+std::unique_ptr<CudaExecutor> load(Program program, Precision precision) {
+  const std::string reason = why_none();
+  if (!reason.empty()) throw ProgramError(reason);
+  return std::make_unique<GraphExecutor>(std::move(program), precision);
+}
+
+}  // namespace pipe::cuda

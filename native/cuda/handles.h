@@ -1,0 +1,77 @@
+// What CUDA hands out and must be given back: memory, a stream, events, graphs; each freed with its owner.
+#pragma once
+
+#include <memory>
+
+#include "context.h"
+
+namespace pipe::cuda {
+
+class DeviceMemory {
+ public:
+  DeviceMemory() = default;
+  explicit DeviceMemory(void* memory) : memory_(memory) {}
+  std::byte* data() const { return static_cast<std::byte*>(memory_.get()); }
+
+ private:
+  struct Free {
+    void operator()(void* memory) const { cudaFree(memory); }
+  };
+  std::unique_ptr<void, Free> memory_;
+};
+
+// A stream that does not wait for the default one.
+class Stream {
+ public:
+  Stream() {
+    cudaStream_t stream = nullptr;
+    check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream");
+    stream_.reset(stream);
+  }
+  cudaStream_t get() const { return stream_.get(); }
+
+ private:
+  struct Destroy {
+    void operator()(cudaStream_t stream) const { cudaStreamDestroy(stream); }
+  };
+  std::unique_ptr<CUstream_st, Destroy> stream_;
+};
+
+class Event {
+ public:
+  Event() {
+    cudaEvent_t event = nullptr;
+    check(cudaEventCreate(&event), "an event");
+    event_.reset(event);
+  }
+  cudaEvent_t get() const { return event_.get(); }
+
+ private:
+  struct Destroy {
+    void operator()(cudaEvent_t event) const { cudaEventDestroy(event); }
+  };
+  std::unique_ptr<CUevent_st, Destroy> event_;
+};
+
+// A captured graph, ready to be launched. Takes the capture, which is no longer needed then.
+class Graph {
+ public:
+  Graph() = default;
+  explicit Graph(cudaGraph_t captured) {
+    cudaGraphExec_t made = nullptr;
+    const cudaError_t status = cudaGraphInstantiate(&made, captured, 0);
+    cudaGraphDestroy(captured);
+    check(status, "making a graph of the program");
+    graph_.reset(made);
+  }
+  explicit operator bool() const { return graph_ != nullptr; }
+  cudaGraphExec_t get() const { return graph_.get(); }
+
+ private:
+  struct Destroy {
+    void operator()(cudaGraphExec_t graph) const { cudaGraphExecDestroy(graph); }
+  };
+  std::unique_ptr<CUgraphExec_st, Destroy> graph_;
+};
+
+}  // namespace pipe::cuda

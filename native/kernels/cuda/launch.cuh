@@ -1,0 +1,87 @@
+// Launching kernels on a context's stream, and what every kernel file shares: weights as floats, 16 bits, sums in a fixed order.
+#pragma once
+
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+#include <algorithm>
+
+#include "../kernels.h"
+
+namespace pipe::cuda {
+
+inline int64_t ceil_div(int64_t n, int64_t by) { return (n + by - 1) / by; }
+
+// Queues a kernel; while the program is planned, does nothing.
+template <class... Parameters, class... Arguments>
+void launch(Context& context, void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared,
+            Arguments... arguments) {
+  if (context.planning()) return;
+  if (shared > 48 * 1024)
+    check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(shared)),
+          "shared memory");
+  kernel<<<grid, static_cast<unsigned>(threads), shared, context.stream>>>(Parameters(arguments)...);
+  check(cudaGetLastError(), "a launch");
+}
+
+inline dim3 blocks(int64_t x, int64_t y = 1, int64_t z = 1) {
+  return {static_cast<unsigned>(x), static_cast<unsigned>(y), static_cast<unsigned>(z)};
+}
+
+// Copies and fills within the arena.
+inline void copy_bytes(Context& context, void* to, const void* from, size_t bytes) {
+  if (context.planning()) return;
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, context.stream), "a copy");
+}
+inline void zero_bytes(Context& context, void* memory, size_t bytes) {
+  if (context.planning()) return;
+  check(cudaMemsetAsync(memory, 0, bytes, context.stream), "a fill");
+}
+
+// Element i of weights, whatever their storage.
+__device__ inline float weight_at(const Weights& w, int64_t i) {
+  return w.storage == Storage::bf16 ? __bfloat162float(static_cast<const __nv_bfloat16*>(w.data)[i])
+                                    : static_cast<const float*>(w.data)[i];
+}
+
+constexpr int warp = 32;
+constexpr unsigned whole_warp = 0xffffffffu;
+
+// The sum over a warp, in every lane. The order is that of a butterfly, the same each time.
+template <class T>
+__device__ inline T warp_sum(T x) {
+  for (int step = warp / 2; step > 0; step /= 2) x += __shfl_xor_sync(whole_warp, x, step);
+  return x;
+}
+
+__device__ inline float warp_max(float x) {
+  for (int step = warp / 2; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(whole_warp, x, step));
+  return x;
+}
+
+// The sum over a block of at most 1024 threads, in every thread: warps first, then their sums in order.
+template <class T>
+__device__ inline T block_sum(T x) {
+  __shared__ T of_warp[warp];
+  x = warp_sum(x);
+  __syncthreads();  // an earlier use of of_warp may still be read
+  if (threadIdx.x % warp == 0) of_warp[threadIdx.x / warp] = x;
+  __syncthreads();
+  T total = 0;
+  for (unsigned i = 0; i < blockDim.x / warp; ++i) total += of_warp[i];
+  return total;
+}
+
+__device__ inline float block_max(float x) {
+  __shared__ float of_warp[warp];
+  x = warp_max(x);
+  __syncthreads();
+  if (threadIdx.x % warp == 0) of_warp[threadIdx.x / warp] = x;
+  __syncthreads();
+  float largest = of_warp[0];
+  for (unsigned i = 1; i < blockDim.x / warp; ++i) largest = fmaxf(largest, of_warp[i]);
+  return largest;
+}
+
+}  // namespace pipe::cuda
