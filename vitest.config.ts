@@ -3,6 +3,7 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    exclude: ['test/gpu/**'],
     globalSetup: ['test/global-setup.ts'],
     // The bundle is plain ESM of 1.3 MB: Node loads it faster than Vite transforms it.
     server: { deps: { external: [/\/dist\/tfjs\.mjs$/] } },

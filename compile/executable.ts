@@ -1,6 +1,7 @@
 /** Loads a program: on the native runtime where the addon can be had, on TF.js otherwise. */
 import { availableParallelism } from 'node:os';
-import { loadNative } from './native_executable.ts';
+import type { Precision } from '../native/addon.ts';
+import { loadCuda, loadNative } from './native_executable.ts';
 import { optimize } from './optimize.ts';
 import { planMemory } from './plan.ts';
 import { printProgram } from './print.ts';
@@ -8,13 +9,18 @@ import type { Executable, Program } from './program.ts';
 import { loadTfjs } from './tfjs_executable.ts';
 import { validate } from './validate.ts';
 
-/** Where a program can run. `auto` is the native runtime, or TF.js's wasm backend on a machine that cannot build it. */
-export type Device = 'auto' | 'cpu-native' | 'tfjs-wasm' | 'tfjs-cpu';
+/**
+ * Where a program can run. `auto` is a GPU where there is one, else the native runtime on the CPU, or TF.js's wasm backend on
+ * a machine that cannot build it.
+ */
+export type Device = 'auto' | 'cuda' | 'cpu-native' | 'tfjs-wasm' | 'tfjs-cpu';
 
 export interface LoadOptions {
   readonly device?: Device;
   /** Threads of the native runtime; by default as many as the process may use. TF.js chooses its own. */
   readonly threads?: number;
+  /** What products are multiplied in on a GPU; by default what the program's weights are stored in. */
+  readonly precision?: Precision;
   /** Told why `auto` does not run natively; once for each function given, however many programs are loaded. */
   readonly onFallback?: (reason: string) => void;
 }
@@ -24,7 +30,7 @@ const told = new WeakSet<(reason: string) => void>();
 /**
  * Takes a traced program through the passes, checks it, plans its memory and loads it.
  * With PIPE_DEBUG_PROGRAM=1 in the environment the finished program is listed on stderr.
- * @throws ProgramError if the program is wrong; Error if `cpu-native` is asked for and cannot be had.
+ * @throws ProgramError if the program is wrong; Error if `cuda` or `cpu-native` is asked for and cannot be had.
  */
 export async function load(program: Program, options: LoadOptions = {}): Promise<Executable> {
   const { device = 'auto', threads = availableParallelism(), onFallback } = options;
@@ -35,6 +41,11 @@ export async function load(program: Program, options: LoadOptions = {}): Promise
   if (device === 'tfjs-cpu') return loadTfjs(finished, plan, 'cpu');
   if (device === 'tfjs-wasm') return loadTfjs(finished, plan, 'wasm');
 
+  if (device !== 'cpu-native') {
+    const cuda = loadCuda(finished, plan, options.precision);
+    if (!('unavailable' in cuda)) return cuda;
+    if (device === 'cuda') throw new Error(`no GPU can be used: ${cuda.unavailable}; load with device 'auto'`);
+  }
   const native = loadNative(finished, plan, threads);
   if (!('unavailable' in native)) return native;
   if (device === 'cpu-native') {

@@ -1,5 +1,11 @@
-/** Runs a program on the native runtime: one arena, no JavaScript and no allocation in a run. */
-import { type Addon, type NativeExecutable as Loaded, loadAddon } from '../native/addon.ts';
+/** Runs a program on the native runtime, on the CPU or a GPU: one arena, no JavaScript and no allocation in a run. */
+import {
+  type Addon,
+  type ExecutableOptions,
+  type NativeExecutable as Loaded,
+  loadAddon,
+  type Precision,
+} from '../native/addon.ts';
 import { HostAccess, type HostData } from './host_access.ts';
 import type { Executable, Plan, Program } from './program.ts';
 
@@ -25,24 +31,54 @@ export function loadNative(
   threads: number,
 ): NativeExecutable | { readonly unavailable: string } {
   const addon = loadAddon();
-  return 'unavailable' in addon ? addon : new AddonExecutable(addon, program, plan, threads);
+  return 'unavailable' in addon ? addon : new AddonExecutable(addon, program, plan, { device: 'cpu', threads });
 }
 
-class AddonExecutable implements NativeExecutable {
+/** An executable on a GPU. A run is queued when `run` returns; `read` waits for it. */
+export interface CudaExecutable extends NativeExecutable {
+  /** Runs `count` times. @returns milliseconds of each, by events on the device. */
+  time(count: number): Float32Array;
+  /** Runs once, call by call. @returns milliseconds of each call of the program, by events on the device. */
+  profile(): Float32Array;
+}
+
+/**
+ * Loads a program that has been through the passes on the first GPU.
+ * @param precision of products; by default that of the program's weights (see `Precision`).
+ * @returns why there is no GPU to be used, if there is none.
+ * @throws Error if the runtime refuses the program, or the GPU lacks memory: what was needed, and what there was.
+ */
+export function loadCuda(
+  program: Program,
+  plan: Plan,
+  precision?: Precision,
+): CudaExecutable | { readonly unavailable: string } {
+  const addon = loadAddon();
+  if ('unavailable' in addon) return addon;
+  const unavailable = addon.cudaUnavailable();
+  if (unavailable !== undefined) return { unavailable };
+  return new AddonExecutable(addon, program, plan, {
+    device: 'cuda',
+    ...(precision === undefined ? {} : { precision }),
+  });
+}
+
+class AddonExecutable implements CudaExecutable {
   readonly program: Program;
   readonly plan: Plan;
-  readonly backend = 'cpu-native';
+  readonly backend: string;
   readonly arenaBytes: number;
   readonly highWaterBytes: number;
   readonly workspaceBytes: number;
   readonly #access: HostAccess;
   #loaded: Loaded | undefined;
 
-  constructor(addon: Addon, program: Program, plan: Plan, threads: number) {
+  constructor(addon: Addon, program: Program, plan: Plan, options: ExecutableOptions) {
     this.program = program;
     this.plan = plan;
     this.#access = new HostAccess(program);
-    this.#loaded = new addon.Executable(program, plan, { device: 'cpu', threads });
+    this.#loaded = new addon.Executable(program, plan, options);
+    this.backend = options.device === 'cuda' ? 'cuda' : 'cpu-native';
     this.arenaBytes = this.#loaded.arenaBytes;
     this.highWaterBytes = this.#loaded.highWaterBytes;
     this.workspaceBytes = this.#loaded.workspaceBytes;
@@ -58,6 +94,14 @@ class AddonExecutable implements NativeExecutable {
 
   run(): void {
     this.#use().run();
+  }
+
+  time(count: number): Float32Array {
+    return this.#use().time(count);
+  }
+
+  profile(): Float32Array {
+    return this.#use().profile();
   }
 
   dispose(): void {

@@ -60,7 +60,7 @@ export interface Plan {
 export interface Executable {
   readonly program: Program;
   readonly plan: Plan;
-  /** `cpu-native`, `tfjs-wasm`, `tfjs-cpu`, later `cuda`. */
+  /** `cuda`, `cpu-native`, `tfjs-wasm` or `tfjs-cpu`. */
   readonly backend: string;
   /** Writes an input, weight or state. bf16 is written from float32 (rounded to nearest even), uint8 from Uint8Array. */
   write(name: string, data: Float32Array | Int32Array | Uint8Array): void;

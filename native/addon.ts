@@ -29,17 +29,30 @@ export interface NativePlan {
   readonly offsets: readonly number[];
 }
 
-/** A device that programs can run on. CUDA devices are named here when the addon has kernels for them. */
+/** A device that programs can run on: the CPU always, then the GPUs that this process may use. */
 export interface Device {
   readonly kind: 'cpu' | 'cuda';
   readonly name: string;
 }
 
-export interface ExecutableOptions {
-  readonly device: Device['kind'];
-  /** Threads that kernels may use, at least 1. Results are the same bits for any number. */
-  readonly threads: number;
-}
+/**
+ * What matrix products and attention multiply in on a GPU; sums are float32 in both. `bf16` rounds activations to bf16 as
+ * they enter a product.
+ */
+export type Precision = 'float32' | 'bf16';
+
+export type ExecutableOptions =
+  | {
+      readonly device: 'cpu';
+      /** Threads that kernels may use, at least 1. Results are the same bits for any number. */
+      readonly threads: number;
+    }
+  | {
+      /** The first GPU. */
+      readonly device: 'cuda';
+      /** By default bf16 if a linear map of the program has its weights in 16 or 4 bits, else float32. */
+      readonly precision?: Precision;
+    };
 
 /** A loaded program over an arena of its own. Buffers are indices into the program's. */
 export interface NativeExecutable {
@@ -52,10 +65,22 @@ export interface NativeExecutable {
   /** @returns a copy of a buffer; bf16 as a Float32Array. */
   read(buffer: number): Float32Array | Int32Array | Uint8Array;
   /**
-   * Runs every call once, in order; allocates nothing.
+   * Runs every call once, in order; allocates nothing. On a GPU it returns when the run is queued: reading waits for it.
    * @throws Error if a token id, a target or a cache position is out of range; no call after it has run.
    */
   run(): void;
+  /**
+   * Runs `count` times on a GPU.
+   * @returns milliseconds of each, by events on the device.
+   * @throws Error on the CPU.
+   */
+  time(count: number): Float32Array;
+  /**
+   * Runs once on a GPU, call by call.
+   * @returns milliseconds of each call, by events; with what its launches cost the host, where that is more.
+   * @throws Error on the CPU.
+   */
+  profile(): Float32Array;
   /** Frees the arena at once; the executable cannot be used afterwards. */
   dispose(): void;
   readonly arenaBytes: number;
@@ -66,12 +91,17 @@ export interface NativeExecutable {
 }
 
 export interface Addon {
-  /** Names of the kernels that the cpu device has, sorted. */
+  /** Names of the kernels that every device has, sorted. */
   kernels(): string[];
   devices(): Device[];
+  /** Why `devices()` names no GPU; undefined if it does. */
+  cudaUnavailable(): string | undefined;
+  /** Bytes of the first GPU's memory, as the driver sees them. @throws Error if there is none. */
+  cudaMemory(): { free: number; total: number };
   /**
    * Loads a program: checks it, allocates the arena (zeroed) and the workspace, writes the constants.
-   * @throws Error naming the buffer or call that is wrong.
+   * On a GPU every call is also run once, on zeroed memory, and the memory zeroed again.
+   * @throws Error naming the buffer or call that is wrong; on a GPU, what was needed and what there was if memory lacks.
    */
   readonly Executable: new (
     program: NativeProgram,

@@ -1,7 +1,7 @@
 // The binding: programs from JavaScript objects, arrays in and out, errors as JavaScript errors.
 #include <napi.h>
 
-#include <cstring>
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -170,6 +170,7 @@ class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
         env, "Executable",
         {InstanceMethod<&ExecutableObject::write>("write"), InstanceMethod<&ExecutableObject::read>("read"),
          InstanceMethod<&ExecutableObject::run>("run"), InstanceMethod<&ExecutableObject::time>("time"),
+         InstanceMethod<&ExecutableObject::profile>("profile"),
          InstanceMethod<&ExecutableObject::dispose>("dispose"),
          InstanceAccessor<&ExecutableObject::arena_bytes>("arenaBytes"),
          InstanceAccessor<&ExecutableObject::workspace_bytes>("workspaceBytes"),
@@ -252,15 +253,24 @@ class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
     });
   }
 
+  cuda::CudaExecutor& timed() {
+    executor();
+    if (timed_ == nullptr) throw ProgramError("only a program on a GPU is timed by the device's own clock");
+    return *timed_;
+  }
+
+  static Napi::Value floats_of(Napi::Env env, const std::vector<float>& values) {
+    Napi::Float32Array result = Napi::Float32Array::New(env, values.size());
+    std::copy(values.begin(), values.end(), result.Data());
+    return result;
+  }
+
   Napi::Value time(const Napi::CallbackInfo& info) {
-    return guarded(info, [&] {
-      executor();
-      if (timed_ == nullptr) throw ProgramError("only a program on a GPU is timed by the device's own clock");
-      const std::vector<float> times = timed_->time(static_cast<int>(whole_of(info[0])));
-      const Napi::Float32Array result = Napi::Float32Array::New(info.Env(), times.size());
-      for (size_t i = 0; i < times.size(); ++i) result.Data()[i] = times[i];
-      return Napi::Value(result);
-    });
+    return guarded(info, [&] { return floats_of(info.Env(), timed().time(static_cast<int>(whole_of(info[0])))); });
+  }
+
+  Napi::Value profile(const Napi::CallbackInfo& info) {
+    return guarded(info, [&] { return floats_of(info.Env(), timed().profile()); });
   }
 
   Napi::Value dispose(const Napi::CallbackInfo& info) {

@@ -1,21 +1,9 @@
 /** Every native kernel against an oracle in float64, in poisoned memory, and to the bit for any number of threads. */
 import { describe, expect, test } from 'vitest';
-import { addon, bits, errorOf, type KernelCase, load, run } from './native/case.ts';
-import { coreCases } from './native/core_cases.ts';
-import { layerCases } from './native/layer_cases.ts';
-import { linearCases } from './native/linear_cases.ts';
-import { lossCases } from './native/loss_cases.ts';
-import { nf4Cases } from './native/nf4_cases.ts';
-import { optimizerCases } from './native/optimizer_cases.ts';
+import { addon, bits, cpu, errorOf, load, run } from './native/case.ts';
+import { kernelCases } from './native/cases.ts';
 
-const cases: readonly KernelCase[] = [
-  ...linearCases(),
-  ...nf4Cases(),
-  ...layerCases(),
-  ...lossCases(),
-  ...optimizerCases(),
-  ...coreCases(),
-];
+const cases = kernelCases();
 
 test('every kernel has a case', () => {
   expect(new Set(cases.map(({ kernel }) => kernel))).toEqual(new Set(addon().kernels()));
@@ -30,15 +18,15 @@ describe.each([...new Set(cases.map(({ kernel }) => kernel))])('%s', (kernel) =>
 
   test('gives the same bits on 1, 2 and 3 threads', () => {
     for (const each of ofKernel) {
-      const alone = bits(run(each, 1));
-      const differing = [2, 3].filter((threads) => !bits(run(each, threads)).equals(alone));
+      const alone = bits(run(each, cpu(1)));
+      const differing = [2, 3].filter((threads) => !bits(run(each, cpu(threads))).equals(alone));
       expect(differing, each.label).toEqual([]);
     }
   });
 
   test('gives the same bits when run again', () => {
     for (const each of ofKernel.filter(({ inPlace }) => inPlace === undefined)) {
-      const loaded = load(each, 2);
+      const loaded = load(each, cpu(2));
       const first = bits(loaded.run());
       expect(bits(loaded.run()).equals(first), each.label).toBe(true);
       loaded.executable.dispose();

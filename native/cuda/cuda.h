@@ -33,6 +33,8 @@ class CudaExecutor : public Executor {
   using Executor::Executor;
   // Runs `count` times and returns the milliseconds of each, by events.
   virtual std::vector<float> time(int count) = 0;
+  // Runs once, call by call, and returns the milliseconds of each call by events, with what its launches cost the host.
+  virtual std::vector<float> profile() = 0;
 };
 
 // Loads a program on the first GPU. Throws ProgramError where there is none, or too little memory.

@@ -41,11 +41,17 @@ class GraphExecutor : public CudaExecutor {
       check(cudaGraphLaunch(replayed, stream_.get()), name_of_run().c_str());
       check(cudaEventRecord(events[i].get(), stream_.get()), name_of_run().c_str());
     }
-    check(cudaStreamSynchronize(stream_.get()), name_of_run().c_str());
-    std::vector<float> milliseconds(static_cast<size_t>(count));
-    for (size_t i = 0; i < milliseconds.size(); ++i)
-      check(cudaEventElapsedTime(&milliseconds[i], events[i].get(), events[i + 1].get()), "timing");
-    return milliseconds;
+    return between(events);
+  }
+
+  std::vector<float> profile() override {
+    check_integers();
+    std::vector<Event> events(steps_.size() + 1);
+    size_t recorded = 0;
+    const auto record = [&] { check(cudaEventRecord(events[recorded++].get(), stream_.get()), "timing"); };
+    record();
+    each_call(record);
+    return between(events);
   }
 
   void write(int index, const std::byte* bytes) override {
@@ -86,6 +92,15 @@ class GraphExecutor : public CudaExecutor {
     }
     check(status, what);
     return DeviceMemory(memory);
+  }
+
+  // Milliseconds from each event to the next, once all have come.
+  std::vector<float> between(const std::vector<Event>& events) const {
+    check(cudaStreamSynchronize(stream_.get()), name_of_run().c_str());
+    std::vector<float> milliseconds(events.size() - 1);
+    for (size_t i = 0; i < milliseconds.size(); ++i)
+      check(cudaEventElapsedTime(&milliseconds[i], events[i].get(), events[i + 1].get()), "timing");
+    return milliseconds;
   }
 
   void resolve_calls() {

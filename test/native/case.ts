@@ -1,5 +1,11 @@
 /** One kernel call to be checked: its operands, and what it must give according to an oracle in float64. */
-import { type Addon, loadAddon, type NativeExecutable, type NativeProgram } from '../../native/addon.ts';
+import {
+  type Addon,
+  type ExecutableOptions,
+  loadAddon,
+  type NativeExecutable,
+  type NativeProgram,
+} from '../../native/addon.ts';
 
 export type Storage = 'float32' | 'bf16' | 'int32' | 'uint8';
 export type Attributes = Readonly<Record<string, number | boolean | readonly number[]>>;
@@ -51,6 +57,11 @@ export function size(shape: readonly number[]): number {
 }
 
 let seed = 1;
+
+/** Makes the operands of cases made from now on other ones. */
+export function reseed(from: number): void {
+  seed = from;
+}
 
 /** A float32 operand of uniform numbers, `scale` at most in absolute value. */
 export function floats(shape: readonly number[], scale = 1): Operand {
@@ -119,7 +130,7 @@ const guard: ProgramBuffer = { name: 'guard', shape: [64], storage: 'uint8' };
 const guarding = new Uint8Array(64).fill(0xa5);
 
 /** Loads a case as a program of one call: output and scratch hold NaN, and a guard follows each buffer. */
-export function load(test: KernelCase, threads: number): LoadedCase {
+export function load(test: KernelCase, options: ExecutableOptions): LoadedCase {
   const operands = test.operands.map(
     ({ shape, storage }, i): ProgramBuffer => ({ name: `operand ${i}`, shape, storage }),
   );
@@ -140,7 +151,7 @@ export function load(test: KernelCase, threads: number): LoadedCase {
   };
   const { Executable } = addon();
   const program = { name: test.kernel, buffers, calls: [call] };
-  const executable = new Executable(program, layOut(buffers), { device: 'cpu', threads });
+  const executable = new Executable(program, layOut(buffers), options);
   for (const [i, { data }] of test.operands.entries()) executable.write(2 * i, data);
   for (const [i, { shape }] of poisoned.entries()) {
     executable.write(2 * (operands.length + i), new Float32Array(size(shape)).fill(Number.NaN));
@@ -161,9 +172,14 @@ export function load(test: KernelCase, threads: number): LoadedCase {
   };
 }
 
+/** The CPU with this many threads. */
+export function cpu(threads: number): ExecutableOptions {
+  return { device: 'cpu', threads };
+}
+
 /** Runs a case once. @returns its output. */
-export function run(test: KernelCase, threads = 1): Float32Array {
-  const loaded = load(test, threads);
+export function run(test: KernelCase, options = cpu(1)): Float32Array {
+  const loaded = load(test, options);
   try {
     return loaded.run();
   } finally {

@@ -1,0 +1,184 @@
+/** Training steps of GPT-2 Medium on a GPU: time by events, memory planned and as the driver sees it, and what each kernel takes. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type CudaExecutable, loadCuda } from '../compile/native_executable.ts';
+import { optimize } from '../compile/optimize.ts';
+import { planMemory } from '../compile/plan.ts';
+import { trace } from '../compile/trace.ts';
+import { publishedConfigs } from '../model/config.ts';
+import type { LoraTarget } from '../model/lora.ts';
+import type { Matrix } from '../model/matrix.ts';
+import { decodeStep, loraTrainingStep } from '../model/steps.ts';
+import { type Addon, loadAddon } from '../native/addon.ts';
+
+const config = publishedConfigs['gpt2-medium'];
+const shape = { batch: 4, length: 512 };
+const adamw = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, maxNorm: 1 };
+const bf16: Matrix = { kind: 'dense', storage: 'bf16' };
+const nf4: Matrix = { kind: 'nf4', block: 64, doubleQuantization: true };
+const attention: readonly LoraTarget[] = ['q', 'k', 'v'];
+const everything: readonly LoraTarget[] = ['q', 'k', 'v', 'o', 'fc', 'proj'];
+
+interface Measured {
+  readonly what: string;
+  readonly ms: number;
+  /** From tracing to the end of the first step. */
+  readonly firstStepSeconds: number;
+  readonly plannedBytes: number;
+  readonly workspaceBytes: number;
+  /** What the driver lost while the program was loaded. */
+  readonly driverBytes: number;
+  readonly loss: number | undefined;
+  /** Milliseconds by kernel, of one run call by call, largest first. */
+  readonly kernels: readonly (readonly [kernel: string, calls: number, ms: number])[];
+}
+
+/** Runs `npm run bench:gpu -- OUT.json [PEER ...]`. @returns the exit code. */
+export function main([out, ...peers]: readonly string[]): number {
+  const addon = loadAddon();
+  const unavailable = 'unavailable' in addon ? addon.unavailable : addon.cudaUnavailable();
+  if ('unavailable' in addon || unavailable !== undefined) {
+    console.log(`nothing is measured: ${unavailable}`);
+    return 0;
+  }
+  const lora = (matrix: Matrix, rank: number, targets: readonly LoraTarget[]) =>
+    trace(
+      'lora',
+      loraTrainingStep({
+        ...shape,
+        config,
+        matrices: () => matrix,
+        lora: { rank, alpha: 2 * rank, targets },
+        dropout: { rate: 0, seed: 0 },
+        adamw,
+      }),
+    );
+  const ours = [
+    measured(addon, 'LoRA, r=8, q k v', () => lora(bf16, 8, attention)),
+    measured(addon, 'QLoRA, r=8, q k v', () => lora(nf4, 8, attention)),
+    measured(addon, 'LoRA, r=16, every matrix', () => lora(bf16, 16, everything)),
+    measured(addon, 'decoding a token, NF4', () =>
+      trace('decode', decodeStep({ config, matrices: () => nf4, batch: 1, capacity: 512 })),
+    ),
+  ];
+  for (const each of ours) print(each);
+  const results = { device: addon.devices().at(1)!.name, ours, peers: peers.length === 0 ? null : runPeers(peers) };
+  if (out !== undefined) writeFileSync(out, JSON.stringify(results, null, 1));
+  return 0;
+}
+
+function measured(addon: Addon, what: string, make: () => ReturnType<typeof trace>): Measured {
+  const before = addon.cudaMemory().free;
+  const begun = performance.now();
+  const program = optimize(make());
+  const executable = loadCuda(program, planMemory(program));
+  if ('unavailable' in executable) throw new Error(executable.unavailable);
+  const loadedAt = performance.now();
+  fill(executable);
+  const filledAt = performance.now();
+  executable.run();
+  const output = Object.keys(program.outputs)[0]!;
+  const loss = executable.read(output)[0];
+  const firstStepSeconds = (performance.now() - filledAt + loadedAt - begun) / 1000;
+  const driverBytes = before - addon.cudaMemory().free;
+  executable.time(10);
+  const ms = median(executable.time(50));
+  const kernels = byKernel(executable);
+  const { arenaBytes: plannedBytes, workspaceBytes } = executable;
+  executable.dispose();
+  return {
+    what,
+    ms,
+    firstStepSeconds,
+    plannedBytes,
+    workspaceBytes,
+    driverBytes,
+    loss: output === 'loss' ? loss : undefined,
+    kernels,
+  };
+}
+
+/** Random content for everything, of about the size that a model's has: time must not be measured on zeros. */
+function fill(executable: CudaExecutable): void {
+  let state = 1;
+  const next = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+  for (const { name, shape: dimensions, storage, role, view } of executable.program.buffers) {
+    if (view !== undefined || role === 'temporary' || role === 'constant') continue;
+    const size = dimensions.reduce((product, extent) => product * extent, 1);
+    if (storage === 'uint8')
+      executable.write(
+        name,
+        new Uint8Array(size).map(() => 256 * next()),
+      );
+    else if (storage === 'int32') executable.write(name, integers(name, size, next));
+    else {
+      const scale = name.endsWith('.weight') ? 0.04 : 0.02;
+      const gain = /ln_\w+\.weight$/.test(name) ? 1 : 0;
+      if (name.endsWith('.variance')) continue; // a variance is not negative: it begins at zero
+      executable.write(
+        name,
+        new Float32Array(size).map(() => gain + scale * (next() - 0.5)),
+      );
+    }
+  }
+  if (executable.program.buffers.some(({ name }) => name === 'hyper'))
+    executable.write('hyper', Float32Array.of(1e-4, 1));
+}
+
+function integers(name: string, size: number, next: () => number): Int32Array {
+  if (name === 'positions') return Int32Array.from({ length: size }, (_, i) => (size === 1 ? 300 : i % shape.length));
+  if (name === 'step') return Int32Array.of(1);
+  return Int32Array.from({ length: size }, () => Math.floor(next() * config.vocabSize));
+}
+
+function byKernel(executable: CudaExecutable): Measured['kernels'] {
+  executable.profile();
+  const times = executable.profile();
+  const sums = new Map<string, { calls: number; ms: number }>();
+  executable.program.calls.forEach(({ kernel }, i) => {
+    const sum = sums.get(kernel) ?? { calls: 0, ms: 0 };
+    sums.set(kernel, { calls: sum.calls + 1, ms: sum.ms + times[i]! });
+  });
+  return [...sums].map(([kernel, { calls, ms }]) => [kernel, calls, ms] as const).sort((a, b) => b[2] - a[2]);
+}
+
+function median(values: Float32Array): number {
+  return values.toSorted()[Math.floor(values.length / 2)]!;
+}
+
+function runPeers(modes: readonly string[]): unknown {
+  const folder = mkdtempSync(join(tmpdir(), 'pipe-peers-'));
+  const result = join(folder, 'peers.json');
+  try {
+    const script = join(import.meta.dirname, '..', 'bench', 'peers', 'lora_step.py');
+    execFileSync('python3', [script, result, ...modes], { stdio: ['ignore', 'inherit', 'inherit'] });
+    return JSON.parse(readFileSync(result, 'utf8'));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+function print({
+  what,
+  ms,
+  firstStepSeconds,
+  plannedBytes,
+  workspaceBytes,
+  driverBytes,
+  loss,
+  kernels,
+}: Measured): void {
+  const mib = (bytes: number) => `${Math.round(bytes / 2 ** 20)} MiB`;
+  console.log(
+    `${what}: ${ms.toFixed(3)} ms a step, first step after ${firstStepSeconds.toFixed(2)} s, ` +
+      `arena ${mib(plannedBytes)} + workspace ${mib(workspaceBytes)}, the driver says ${mib(driverBytes)}` +
+      (loss === undefined ? '' : `, loss ${loss.toFixed(3)}`),
+  );
+  for (const [kernel, calls, time] of kernels.slice(0, 16))
+    console.log(`  ${kernel.padEnd(28)} ${String(calls).padStart(4)} calls ${time.toFixed(3).padStart(8)} ms`);
+}
