@@ -17,10 +17,10 @@ const sharp = /^large /;
 
 const cuda = (precision: Precision) => ({ device: 'cuda', precision }) as const;
 
-/** The kernel tests' float32 tolerances are the CPU's; the GPU is held to 1e-5, and in bf16 to 1e-2. */
+/** The GPU is held to 1e-5, and in bf16 to 1e-2; to more only where a case's inputs leave float32 no more (a large mean). */
 function tolerance(each: KernelCase, precision: Precision): number {
   if (each.tolerance === 0) return 0;
-  return precision === 'bf16' && inPrecision.test(each.kernel) ? 1e-2 : 1e-5;
+  return Math.max(each.tolerance, precision === 'bf16' && inPrecision.test(each.kernel) ? 1e-2 : 1e-5);
 }
 
 onGpu.each(['float32', 'bf16'] as const)(`in %s (PIPE_TEST_SEED=${seed})`, (precision) => {

@@ -5,6 +5,8 @@ namespace pipe::cuda {
 
 namespace {
 
+constexpr int threads = 256;
+
 void require_positions(Context& context, const int32_t* positions, const CacheShape& s) {
   context.require(positions, s.B, {"positions", "the cache holds positions", s.P, false});
 }
@@ -18,7 +20,7 @@ __global__ void cache_write_forward(float* out, const float* qkv, const int32_t*
 }
 
 // y[b, head] from qkv[b], rows 0 .. positions[b] of keys and values: a block a head of a sequence. The scores, P floats, lie
-// in shared memory. A warp takes a key, so that reads of keys are coalesced; a thread takes a column of the values.
+// in shared memory. A warp takes a key, so that reads of keys are coalesced; a thread takes a column of the values, of some keys.
 __global__ void cached_attention_forward(float* y, const float* qkv, const float* keys, const float* values,
                                          const int32_t* positions, int64_t P, int64_t C, int width) {
   extern __shared__ float scores[];
@@ -47,11 +49,27 @@ __global__ void cached_attention_forward(float* y, const float* qkv, const float
   }
   total = block_sum(total);
   __syncthreads();
-  for (int i = threadIdx.x; i < width; i += blockDim.x) {
+  // Where a head is narrower than the block, the keys are cut among groups of threads, and the groups' sums added in order.
+  __shared__ float of_group[threads];
+  const int groups = max(1, threads / width);
+  const int group = threadIdx.x / width;
+  for (int i = groups > 1 ? threadIdx.x % width : threadIdx.x; i < width; i += threads) {
     float mixed = 0;
-    for (int64_t t = 0; t < seen; ++t) mixed += scores[t] * v[t * C + i];
-    y[b * C + column + i] = mixed / total;
+    if (group < groups || groups == 1) {
+#pragma unroll 8
+      for (int64_t t = groups > 1 ? group : 0; t < seen; t += groups) mixed += scores[t] * v[t * C + i];
+    }
+    if (groups == 1)
+      y[b * C + column + i] = mixed / total;
+    else
+      of_group[threadIdx.x] = mixed;
   }
+  if (groups == 1) return;
+  __syncthreads();
+  if (threadIdx.x >= width) return;
+  float mixed = 0;
+  for (int g = 0; g < groups; ++g) mixed += of_group[g * width + threadIdx.x];
+  y[b * C + column + threadIdx.x] = mixed / total;
 }
 
 }  // namespace
@@ -67,7 +85,7 @@ void cached_attention(Context& context, float* y, const float* qkv, const float*
                       const int32_t* positions, const CacheShape& s) {
   require_positions(context, positions, s);
   const size_t shared = static_cast<size_t>(s.P) * sizeof(float);
-  launch(context, cached_attention_forward, blocks(s.heads, s.B), 256, shared, y, qkv, keys, values, positions, s.P, s.C,
+  launch(context, cached_attention_forward, blocks(s.heads, s.B), threads, shared, y, qkv, keys, values, positions, s.P, s.C,
          static_cast<int>(s.C / s.heads));
 }
 

@@ -1,25 +1,15 @@
-// Causal self-attention in float32, in tiles of 64 queries by 64 keys that live in shared memory (Dao et al. 2022, FlashAttention:
+// Causal self-attention in float32 (in bf16: causal_attention_bf16.cu), in tiles of 64 queries by 64 keys that live in shared memory (Dao et al. 2022, FlashAttention:
 // running maxima and sums, the softmax computed again in the backward pass), so that no T x T matrix exists.
-#include "launch.cuh"
+#include "causal_attention.cuh"
 
 namespace pipe::cuda {
 
 namespace {
 
-constexpr int tile = 64;
+constexpr int tile = attention_tile;
 constexpr int side = 16;  // threads are a square: thread (ty, tx) holds rows ty + 16 i and columns tx + 16 j of a tile
 constexpr int threads = side * side;
 constexpr int per_side = tile / side;
-
-// One head of one sequence in [B, T, 3C], and the same columns of a [B, T, C].
-struct Heads {
-  int64_t T, C, heads;
-  int width;
-  float scale;  // 1 / sqrt(width), for scores
-
-  __device__ int64_t in_qkv(int64_t head) const { return head / heads * T * 3 * C + head % heads * width; }
-  __device__ int64_t in_out(int64_t head) const { return head / heads * T * C + head % heads * width; }
-};
 
 // A tile of rows, `D` columns of which `width` are real, one float longer a row than it need be: then neither rows nor
 // columns of it collide in the 32 banks.
@@ -266,42 +256,27 @@ __global__ void __launch_bounds__(threads) attention_backward_keys(float* dqkv, 
   store_rows<D>(dqkv + h.in_qkv(head) + 2 * h.C, dv, key, h, ty, tx);
 }
 
-// Calls body.template operator()<D>() with the least D that holds a head.
-template <class Body>
-void with_width(const AttentionShape& s, const Body& body) {
-  const int64_t width = s.C / s.heads;
-  if (width <= 32) return body(std::integral_constant<int, 32>{});
-  if (width <= 64) return body(std::integral_constant<int, 64>{});
-  if (width <= 128) return body(std::integral_constant<int, 128>{});
-  throw ProgramError("has heads of width " + std::to_string(width) + "; on a GPU they are at most 128 wide");
-}
-
-Heads heads_of(const AttentionShape& s) {
-  const int64_t width = s.C / s.heads;
-  return {s.T, s.C, s.heads, static_cast<int>(width), 1 / sqrtf(static_cast<float>(width))};
-}
-
-dim3 grid_of(const AttentionShape& s) { return blocks(ceil_div(s.T, tile), s.B * s.heads); }
-
 }  // namespace
 
 void causal_attention_forward(Context& context, float* y, const float* qkv, const AttentionShape& s) {
-  with_width(s, [&](auto D) {
-    launch(context, attention_forward<D>, grid_of(s), threads, sizeof(ForwardTiles<D>), y, nullptr, nullptr, nullptr, qkv,
+  if (context.precision == Precision::bf16) return causal_attention_forward_bf16(context, y, qkv, s);
+  with_head_width(s, [&](auto D) {
+    launch(context, attention_forward<D>, attention_grid(s), threads, sizeof(ForwardTiles<D>), y, nullptr, nullptr, nullptr, qkv,
            heads_of(s));
   });
 }
 
 void causal_attention_backward(Context& context, float* dqkv, const float* dy, const float* qkv,
                                const AttentionShape& s) {
+  if (context.precision == Precision::bf16) return causal_attention_backward_bf16(context, dqkv, dy, qkv, s);
   float* lse = context.take<float>(s.B * s.heads * s.T);
   float* delta = context.take<float>(s.B * s.heads * s.T);
-  with_width(s, [&](auto D) {
-    launch(context, attention_forward<D>, grid_of(s), threads, sizeof(ForwardTiles<D>), nullptr, lse, delta, dy, qkv,
+  with_head_width(s, [&](auto D) {
+    launch(context, attention_forward<D>, attention_grid(s), threads, sizeof(ForwardTiles<D>), nullptr, lse, delta, dy, qkv,
            heads_of(s));
-    launch(context, attention_backward_queries<D>, grid_of(s), threads, sizeof(BackwardTiles<D>), dqkv, dy, qkv, lse,
+    launch(context, attention_backward_queries<D>, attention_grid(s), threads, sizeof(BackwardTiles<D>), dqkv, dy, qkv, lse,
            delta, heads_of(s));
-    launch(context, attention_backward_keys<D>, grid_of(s), threads, sizeof(BackwardTiles<D>), dqkv, dy, qkv, lse, delta,
+    launch(context, attention_backward_keys<D>, attention_grid(s), threads, sizeof(BackwardTiles<D>), dqkv, dy, qkv, lse, delta,
            heads_of(s));
   });
 }

@@ -1,70 +1,65 @@
-// Layer normalization (Ba et al. 2016, section 3) by row, and its gradients. Memory-bound: a warp a row, which stays in L1.
+// Layer normalization (Ba et al. 2016, section 3) by row, and its gradients. Memory-bound: a block a row, which stays in L1
+// between the passes; a single row, as in decoding, takes no longer than its sums.
 #include "column_sums.cuh"
 
 namespace pipe::cuda {
 
 namespace {
 
-constexpr int threads = 128;
-constexpr int rows_per_block = threads / warp;
+constexpr int threads = 256;
 
 struct Moments {
   float mean;
   float scale;  // 1 / sqrt(variance + epsilon)
 };
 
-// Of a row of C elements, in every lane of a warp. Two passes: a mean of squares less a squared mean would lose digits.
+// Of a row of C elements, in every thread of its block. Two passes: a mean of squares less a squared mean would lose digits.
 __device__ Moments moments(const float* x, float epsilon, int64_t C) {
-  const int lane = threadIdx.x % warp;
   float total = 0;
-  for (int64_t c = lane; c < C; c += warp) total += x[c];
-  const float mean = warp_sum(total) / static_cast<float>(C);
+  for (int64_t c = threadIdx.x; c < C; c += threads) total += x[c];
+  const float mean = block_sum(total) / static_cast<float>(C);
   float squares = 0;
-  for (int64_t c = lane; c < C; c += warp) squares += (x[c] - mean) * (x[c] - mean);
-  return {mean, 1 / sqrtf(warp_sum(squares) / static_cast<float>(C) + epsilon)};
+  for (int64_t c = threadIdx.x; c < C; c += threads) squares += (x[c] - mean) * (x[c] - mean);
+  return {mean, 1 / sqrtf(block_sum(squares) / static_cast<float>(C) + epsilon)};
 }
 
-// y[N, C], given x[N, C], gain[C], bias[C]. y may be x: a lane writes what it alone still reads.
-__global__ void layer_norm_forward_kernel(float* y, const float* x, Weights gain, Weights bias, float epsilon, int64_t N,
+// y[N, C], given x[N, C], gain[C], bias[C]. y may be x: a thread writes what it alone still reads.
+__global__ void layer_norm_forward_kernel(float* y, const float* x, Weights gain, Weights bias, float epsilon,
                                           int64_t C) {
-  const int64_t row = int64_t{blockIdx.x} * rows_per_block + threadIdx.x / warp;
-  if (row >= N) return;
+  const int64_t row = blockIdx.x;
   const float* in = x + row * C;
   const Moments m = moments(in, epsilon, C);
-  for (int64_t c = threadIdx.x % warp; c < C; c += warp)
+  for (int64_t c = threadIdx.x; c < C; c += threads)
     y[row * C + c] = (in[c] - m.mean) * m.scale * weight_at(gain, c) + weight_at(bias, c);
 }
 
 // With z = (x - mean) * scale and g = dy * gain: dx = scale * (g - mean(g) - z * mean(g * z)). dx may be dy.
 __global__ void layer_norm_backward_input_kernel(float* dx, const float* dy, const float* x, Weights gain, float epsilon,
-                                                 int64_t N, int64_t C) {
-  const int64_t row = int64_t{blockIdx.x} * rows_per_block + threadIdx.x / warp;
-  if (row >= N) return;
-  const int lane = threadIdx.x % warp;
+                                                 int64_t C) {
+  const int64_t row = blockIdx.x;
   const float* in = x + row * C;
   const float* d = dy + row * C;
   const Moments m = moments(in, epsilon, C);
   float total_g = 0;
   float total_gz = 0;
-  for (int64_t c = lane; c < C; c += warp) {
+  for (int64_t c = threadIdx.x; c < C; c += threads) {
     const float g = d[c] * weight_at(gain, c);
     total_g += g;
     total_gz += g * ((in[c] - m.mean) * m.scale);
   }
-  const float mean_g = warp_sum(total_g) / static_cast<float>(C);
-  const float mean_gz = warp_sum(total_gz) / static_cast<float>(C);
-  for (int64_t c = lane; c < C; c += warp) {
+  const float mean_g = block_sum(total_g) / static_cast<float>(C);
+  const float mean_gz = block_sum(total_gz) / static_cast<float>(C);
+  for (int64_t c = threadIdx.x; c < C; c += threads) {
     const float z = (in[c] - m.mean) * m.scale;
     dx[row * C + c] = m.scale * (d[c] * weight_at(gain, c) - mean_g - z * mean_gz);
   }
 }
 
 // of_row[N]: the moments that the gain's gradient needs of each row.
-__global__ void moments_forward(Moments* of_row, const float* x, float epsilon, int64_t N, int64_t C) {
-  const int64_t row = int64_t{blockIdx.x} * rows_per_block + threadIdx.x / warp;
-  if (row >= N) return;
+__global__ void moments_forward(Moments* of_row, const float* x, float epsilon, int64_t C) {
+  const int64_t row = blockIdx.x;
   const Moments m = moments(x + row * C, epsilon, C);
-  if (threadIdx.x % warp == 0) of_row[row] = m;
+  if (threadIdx.x == 0) of_row[row] = m;
 }
 
 // dy * z, whose sums down columns are the gain's gradient.
@@ -79,24 +74,22 @@ struct GainTerm {
   }
 };
 
-dim3 blocks_of(int64_t N) { return blocks(ceil_div(N, rows_per_block)); }
-
 }  // namespace
 
 void layer_norm_forward(Context& context, float* y, const float* x, Weights gain, Weights bias, float epsilon,
                         int64_t N, int64_t C) {
-  launch(context, layer_norm_forward_kernel, blocks_of(N), threads, 0, y, x, gain, bias, epsilon, N, C);
+  launch(context, layer_norm_forward_kernel, blocks(N), threads, 0, y, x, gain, bias, epsilon, C);
 }
 
 void layer_norm_backward_input(Context& context, float* dx, const float* dy, const float* x, Weights gain,
                                float epsilon, int64_t N, int64_t C) {
-  launch(context, layer_norm_backward_input_kernel, blocks_of(N), threads, 0, dx, dy, x, gain, epsilon, N, C);
+  launch(context, layer_norm_backward_input_kernel, blocks(N), threads, 0, dx, dy, x, gain, epsilon, C);
 }
 
 void layer_norm_backward_gain(Context& context, float* dgain, const float* dy, const float* x, float epsilon,
                               int64_t N, int64_t C) {
   Moments* of_row = context.take<Moments>(N);
-  launch(context, moments_forward, blocks_of(N), threads, 0, of_row, x, epsilon, N, C);
+  launch(context, moments_forward, blocks(N), threads, 0, of_row, x, epsilon, C);
   sum_columns(context, dgain, GainTerm{dy, x, of_row, C}, N, C);
 }
 

@@ -16,11 +16,15 @@ __global__ void lora_update_forward(float* out, const float* y, const float* u, 
   extern __shared__ float hidden[];  // [rows_per_block, rank]
   const int64_t first_row = int64_t{blockIdx.y} * rows_per_block;
   const int rows = static_cast<int>(min(int64_t{rows_per_block}, s.N - first_row));
-  for (int64_t i = threadIdx.x; i < rows * s.rank; i += threads) hidden[i] = u[first_row * s.rank + i];
+  const int64_t held = rows_per_block * s.rank;
+  for (int64_t i = threadIdx.x; i < held; i += threads) hidden[i] = i < rows * s.rank ? u[first_row * s.rank + i] : 0.0f;
   __syncthreads();
   const int64_t j = int64_t{blockIdx.x} * threads + threadIdx.x;
   if (j >= s.width) return;
-  float total[rows_per_block] = {};
+  const int64_t place = first_row * s.M + s.offset + j;
+  float total[rows_per_block];
+#pragma unroll
+  for (int n = 0; n < rows_per_block; ++n) total[n] = n < rows ? y[place + n * s.M] : 0.0f;
   for (int64_t first = 0; first < s.rank; first += tile) {
     float of_b[tile];
 #pragma unroll
@@ -29,14 +33,11 @@ __global__ void lora_update_forward(float* out, const float* y, const float* u, 
     for (int n = 0; n < rows_per_block; ++n)
 #pragma unroll
       for (int r = 0; r < tile; ++r)
-        if (n < rows && first + r < s.rank) total[n] += hidden[n * s.rank + first + r] * of_b[r];
+        if (first + r < s.rank) total[n] += hidden[n * s.rank + first + r] * of_b[r];
   }
 #pragma unroll
   for (int n = 0; n < rows_per_block; ++n)
-    if (n < rows) {
-      const int64_t i = (first_row + n) * s.M + s.offset + j;
-      out[i] = y[i] + total[n];
-    }
+    if (n < rows) out[place + n * s.M] = total[n];
 }
 
 // u[N, rank] = scale x a^T

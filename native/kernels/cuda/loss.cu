@@ -71,14 +71,27 @@ struct Normalizer {
   float total;  // of exp(logit - largest)
 };
 
-// Of a row of V logits, in every thread of its block.
+// Four logits of a row, minus infinity past its end. Rows begin at multiples of 32 bytes and are as long as a stride.
+__device__ float4 four_logits(const float* logits, int64_t v, int64_t V) {
+  float4 x = *reinterpret_cast<const float4*>(logits + v);
+  if (v + 1 >= V) x.y = -INFINITY;
+  if (v + 2 >= V) x.z = -INFINITY;
+  if (v + 3 >= V) x.w = -INFINITY;
+  return x;
+}
+
+// Of a row of V logits, in every thread of its block: one pass, each thread with a maximum and sum of its own.
 __device__ Normalizer normalizer_of(const float* logits, int64_t V) {
   float largest = -INFINITY;
-  for (int64_t v = threadIdx.x; v < V; v += blockDim.x) largest = fmaxf(largest, logits[v]);
-  largest = block_max(largest);
   float total = 0;
-  for (int64_t v = threadIdx.x; v < V; v += blockDim.x) total += expf(logits[v] - largest);
-  return {largest, block_sum(total)};
+  for (int64_t v = threadIdx.x * 4; v < V; v += blockDim.x * 4) {
+    const float4 x = four_logits(logits, v, V);
+    const float most = fmaxf(largest, fmaxf(fmaxf(x.x, x.y), fmaxf(x.z, x.w)));
+    total = total * expf(largest - most) + expf(x.x - most) + expf(x.y - most) + expf(x.z - most) + expf(x.w - most);
+    largest = most;
+  }
+  const float of_row = block_max(largest);
+  return {of_row, block_sum(total * expf(largest - of_row))};
 }
 
 // of_row[row] = log softmax(logits)[target], and the same to y[index[row]] where y is given: a block a row.
@@ -109,9 +122,13 @@ __global__ void logits_gradient(Element* gradient, const float* logits, const in
   const Normalizer n = normalizer_of(of, V);
   const float factor = *dloss / static_cast<float>(*counted);
   const int32_t target = targets[row];
-  for (int64_t v = threadIdx.x; v < V; v += blockDim.x) {
-    const float p = expf(of[v] - n.largest) / n.total;
-    store(out + v, (p - (v == target ? 1.0f : 0.0f)) * factor);
+  const float share = factor / n.total;
+  for (int64_t v = threadIdx.x * 4; v < V; v += blockDim.x * 4) {
+    const float4 x = four_logits(of, v, V);
+    const float e[4] = {x.x, x.y, x.z, x.w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      if (v + i < V) store(out + v + i, expf(e[i] - n.largest) * share - (v + i == target ? factor : 0.0f));
   }
 }
 
