@@ -13,7 +13,7 @@ const cases = kernelCases();
 const inPrecision = /^(?:Linear|LinearBackward\w+|Nf4MatMul\w*|CrossEntropy\w*|TokenLogProb|CausalAttention\w*)$/;
 
 /** Cases whose softmax turns on differences that inputs rounded to bf16 no longer have. */
-const sharp = /^large /;
+const sharp = /^(?:large |sharp)/;
 
 const cuda = (precision: Precision) => ({ device: 'cuda', precision }) as const;
 

@@ -187,9 +187,11 @@ __device__ void load_queries(BackwardTiles<D>& t, const float* q, const float* d
                              int64_t first, const Heads& h) {
   load_tile<D>(t.q, q, first, h.T, 3 * h.C, h.width);
   load_tile<D>(t.d, d, first, h.T, h.C, h.width);
-  if (threadIdx.x < tile && first + threadIdx.x < h.T) {
-    t.lse[threadIdx.x] = lse[first + threadIdx.x];
-    t.delta[threadIdx.x] = delta[first + threadIdx.x];
+  if (threadIdx.x < tile) {
+    // Rows that are not there are multiplied like the others: by zeros, which must not meet a NaN.
+    const bool real = first + threadIdx.x < h.T;
+    t.lse[threadIdx.x] = real ? lse[first + threadIdx.x] : 0.0f;
+    t.delta[threadIdx.x] = real ? delta[first + threadIdx.x] : 0.0f;
   }
 }
 

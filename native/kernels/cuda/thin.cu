@@ -36,6 +36,16 @@ __global__ void __launch_bounds__(threads) thin_hidden_forward(float* u, const f
         for (int i = 0; i < 4; ++i) of_x[n][i] = real && k + i < s.K ? row[i] : 0.0f;
       }
     }
+    if (vectors && s.r_stride == 1 && s.rank % 4 == 0) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+#pragma unroll
+        for (int r = 0; r < tile; r += 4) {
+          const float* ranks = a + (k + i) * s.k_stride + first + r;
+          const float4 four = first + r < s.rank ? *reinterpret_cast<const float4*>(ranks) : float4{};
+          of_a[r][i] = four.x, of_a[r + 1][i] = four.y, of_a[r + 2][i] = four.z, of_a[r + 3][i] = four.w;
+        }
+    } else
 #pragma unroll
     for (int r = 0; r < tile; ++r) {
       const float* column = a + k * s.k_stride + (first + r) * s.r_stride;
