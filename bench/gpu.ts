@@ -8,7 +8,7 @@ import { optimize } from '../compile/optimize.ts';
 import { planMemory } from '../compile/plan.ts';
 import { trace } from '../compile/trace.ts';
 import { publishedConfigs } from '../model/config.ts';
-import type { LoraTarget } from '../model/lora.ts';
+import type { Family } from '../model/gpt2.ts';
 import type { Matrix } from '../model/matrix.ts';
 import { decodeStep, loraTrainingStep } from '../model/steps.ts';
 import { type Addon, loadAddon } from '../native/addon.ts';
@@ -18,8 +18,8 @@ const shape = { batch: 4, length: 512 };
 const adamw = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, maxNorm: 1 };
 const bf16: Matrix = { kind: 'dense', storage: 'bf16' };
 const nf4: Matrix = { kind: 'nf4', block: 64, doubleQuantization: true };
-const attention: readonly LoraTarget[] = ['q', 'k', 'v'];
-const everything: readonly LoraTarget[] = ['q', 'k', 'v', 'o', 'fc', 'proj'];
+const attention: readonly Family[] = ['q', 'k', 'v'];
+const everything: readonly Family[] = ['q', 'k', 'v', 'o', 'fc', 'proj'];
 
 interface Measured {
   readonly what: string;
@@ -43,7 +43,7 @@ export function main([out, ...peers]: readonly string[]): number {
     console.log(`nothing is measured: ${unavailable}`);
     return 0;
   }
-  const lora = (matrix: Matrix, rank: number, targets: readonly LoraTarget[]) =>
+  const lora = (matrix: Matrix, rank: number, targets: readonly Family[]) =>
     trace(
       'lora',
       loraTrainingStep({

@@ -170,8 +170,7 @@ class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
         env, "Executable",
         {InstanceMethod<&ExecutableObject::write>("write"), InstanceMethod<&ExecutableObject::read>("read"),
          InstanceMethod<&ExecutableObject::run>("run"), InstanceMethod<&ExecutableObject::time>("time"),
-         InstanceMethod<&ExecutableObject::profile>("profile"),
-         InstanceMethod<&ExecutableObject::dispose>("dispose"),
+         InstanceMethod<&ExecutableObject::profile>("profile"), InstanceMethod<&ExecutableObject::dispose>("dispose"),
          InstanceAccessor<&ExecutableObject::arena_bytes>("arenaBytes"),
          InstanceAccessor<&ExecutableObject::workspace_bytes>("workspaceBytes"),
          InstanceAccessor<&ExecutableObject::high_water_bytes>("highWaterBytes")});
@@ -217,6 +216,7 @@ class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
   }
 
   void release(Napi::BasicEnv env) {
+    timed_ = nullptr;
     executor_.reset();
     Napi::MemoryManagement::AdjustExternalMemory(env, -std::exchange(held_, 0));
   }
@@ -241,9 +241,7 @@ class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
   }
 
   Napi::Value read(const Napi::CallbackInfo& info) {
-    return guarded(info, [&] {
-      return read_buffer(info.Env(), executor(), static_cast<int>(whole_of(info[0])));
-    });
+    return guarded(info, [&] { return read_buffer(info.Env(), executor(), static_cast<int>(whole_of(info[0]))); });
   }
 
   Napi::Value run(const Napi::CallbackInfo& info) {
@@ -286,7 +284,7 @@ class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
   Napi::Value high_water_bytes(const Napi::CallbackInfo& info) { return bytes(info, &Executor::high_water_bytes); }
 
   std::unique_ptr<Executor> executor_;
-  int64_t held_ = 0;  // what the collector was told of
+  int64_t held_ = 0;                     // what the collector was told of
   cuda::CudaExecutor* timed_ = nullptr;  // executor_, if it is on a GPU
 };
 

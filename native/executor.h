@@ -7,7 +7,8 @@
 
 namespace pipe {
 
-// Buffers are written and read as they are stored. Copies and runs take effect in the order in which they are asked for.
+// Buffers are written and read as they are stored. Copies and runs take effect in the order in which they are asked
+// for.
 class Executor {
  public:
   // Takes a program whose every buffer lies in the arena; throws ProgramError naming the first that does not.

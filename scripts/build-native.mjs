@@ -99,16 +99,22 @@ const compiledForBoth = /^kernels[/\\](?:bind_\w+|registry)\.cc$/;
 
 /** The compilations that a build consists of: a source, the program that compiles it, and its arguments. */
 function compilations({ files, flags, cuda }) {
-  const cxx = (file, more = []) => ({ file, program: compiler(), args: [...flags, ...more] });
-  const plain = files.filter(({ path }) => path.endsWith('.cc'));
-  if (cuda === undefined) return plain.map((file) => cxx(file));
-  const include = [`-I${join(cuda.home, 'include')}`, '-DPIPE_FOR_CUDA'];
+  const ofKind = (kind) => files.filter(({ path }) => path.endsWith(kind));
+  const forCpu = (file) => ({ file, program: compiler(), args: flags, forCuda: false });
+  const plain = ofKind('.cc').filter(({ path }) => !isCuda(path));
+  if (cuda === undefined) return ofKind('.cc').map(forCpu);
+  const args = [...flags, `-I${join(cuda.home, 'include')}`, '-DPIPE_FOR_CUDA'];
+  const twice = plain.filter(({ path }) => compiledForBoth.test(path));
+  const hosted = [...ofKind('.cc').filter(({ path }) => isCuda(path)), ...twice];
   return [
-    ...plain.map((file) => cxx(file, dirname(file.path) === 'cuda' ? include : [])),
-    ...plain.filter(({ path }) => compiledForBoth.test(path)).map((file) => cxx(file, include)),
-    ...files
-      .filter(({ path }) => path.endsWith('.cu'))
-      .map((file) => ({ file, program: cuda.nvcc, args: ['-ccbin', compiler(), ...cudaFlags] })),
+    ...plain.map(forCpu),
+    ...hosted.map((file) => ({ file, program: compiler(), args, forCuda: true })),
+    ...ofKind('.cu').map((file) => ({
+      file,
+      program: cuda.nvcc,
+      args: ['-ccbin', compiler(), ...cudaFlags],
+      forCuda: true,
+    })),
   ];
 }
 
@@ -143,13 +149,13 @@ function recipe() {
   const flags = compileFlags();
   const portable = flags.map((flag) => flag.replace(root, ''));
   const cuda = cudaToolkit();
-  const parts = [version, cpu(), ...headers, ...portable, ...linkFlags];
-  if (cuda !== undefined) parts.push(cuda.version, ...cudaFlags);
-  return { files: sources(cuda !== undefined), flags, cuda, tools: digest(...parts) };
+  const tools = digest(version, cpu(), ...headers, ...portable, ...linkFlags);
+  const cudaTools = cuda === undefined ? '' : digest(tools, cuda.version, ...cudaFlags);
+  return { files: sources(cuda !== undefined), flags, cuda, tools, cudaTools };
 }
 
-function pathOf({ files, tools }) {
-  return join(builds, digest(tools, ...files.flatMap(({ path, text }) => [path, text])), 'pipe.node');
+function pathOf({ files, tools, cudaTools }) {
+  return join(builds, digest(tools, cudaTools, ...files.flatMap(({ path, text }) => [path, text])), 'pipe.node');
 }
 
 /**
@@ -176,10 +182,9 @@ async function compile(path, program, args) {
 }
 
 /** Compiles one source unless its object exists: objects are named by their content too, so an edit recompiles little. */
-async function compileSource({ file: { path, text }, program, args }, { tools, headers }) {
-  const forCuda = args.includes('-DPIPE_FOR_CUDA');
-  const seen = headers.filter((header) => forCuda || !isCuda(header.path) || path === 'binding.cc');
-  const made = digest(tools, path, text, String(forCuda), ...seen.map((header) => header.text));
+async function compileSource({ file: { path, text }, program, args, forCuda }, { tools, cudaTools, headers }) {
+  const seen = headers.filter((header) => forCuda || !isCuda(header.path));
+  const made = digest(forCuda ? cudaTools : tools, path, text, ...seen.map((header) => header.text));
   const object = join(builds, 'objects', `${made}.o`);
   if (existsSync(object)) utimesSync(object, new Date(), new Date());
   else await compile(object, program, [...args, '-c', join(native, path)]);
@@ -225,7 +230,9 @@ export async function buildNative() {
     await compile(path, compiler(), [...objects.sort(), ...linkFlags, ...cudaLinkFlags(made.cuda)]);
     prune();
   } catch (error) {
-    return { unavailable: `the native addon does not build with ${compiler()}:\n${error.stderr || error.message}` };
+    return {
+      unavailable: `the native addon does not build with ${compiler()}${made.cuda ? ' and nvcc' : ''}:\n${error.stderr || error.message}`,
+    };
   }
   return { path };
 }

@@ -23,7 +23,8 @@ class AlignedMemory {
   std::unique_ptr<std::byte[], Free> data_;
 };
 
-// A program loaded for the CPU. The constructor checks every call and throws ProgramError naming the first that is wrong.
+// A program loaded for the CPU. The constructor checks every call and throws ProgramError naming the first that is
+// wrong.
 class CpuExecutor : public Executor {
  public:
   CpuExecutor(Program program, int threads);

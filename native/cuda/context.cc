@@ -37,7 +37,8 @@ int64_t Context::chunks_with_target(const int32_t* targets, int64_t count, int64
 
 int64_t Context::chunks_of(const Chunks& chunks) const {
   const auto known = integers_.find(chunks.targets);
-  if (known == integers_.end()) return (chunks.count + chunks.chunk - 1) / chunks.chunk;  // zeroed memory: all targets are 0
+  if (known == integers_.end())
+    return (chunks.count + chunks.chunk - 1) / chunks.chunk;  // zeroed memory: all targets are 0
   const auto with_target = std::count_if(known->second.begin(), known->second.end(), [](int32_t t) { return t >= 0; });
   return (with_target + chunks.chunk - 1) / chunks.chunk;
 }

@@ -1,4 +1,5 @@
-// What a CUDA kernel may use beside its operands: a stream, workspace, GEMMs, and what the host knows of the integers it wrote.
+// What a CUDA kernel may use beside its operands: a stream, workspace, GEMMs, and what the host knows of the integers
+// it wrote.
 #pragma once
 
 #include <cuda_runtime_api.h>
@@ -27,13 +28,13 @@ struct Range {
   bool negative_allowed;
 };
 
-// Integers that the host wrote last, by where they lie on the device. No kernel writes integers, so the host's copy is what
-// the kernels will read: it is checked before a run, and it says how many rows of a loss have a target.
+// Integers that the host wrote last, by where they lie on the device. No kernel writes integers, so the host's copy is
+// what the kernels will read: it is checked before a run, and it says how many rows of a loss have a target.
 using HostIntegers = std::map<const int32_t*, std::vector<int32_t>>;
 
-// A loaded program's kernels go through one Context three times. First they are planned: nothing is launched, workspace is
-// counted, GEMM algorithms are chosen, requirements on integers are noted. Then they are run, call by call, so that code is
-// loaded and an error has a name. Then they are captured into a graph.
+// A loaded program's kernels go through one Context three times. First they are planned: nothing is launched, workspace
+// is counted, GEMM algorithms are chosen, requirements on integers are noted. Then they are run, call by call, so that
+// code is loaded and an error has a name. Then they are captured into a graph.
 class Context {
  public:
   Context(Gemms& gemms, cudaStream_t stream, Precision precision, const HostIntegers& integers)
@@ -53,7 +54,8 @@ class Context {
 
   // Demands that `count` integers at `data` lie in a range in every run.
   void require(const int32_t* data, int64_t count, const Range& range);
-  // How many pieces of `chunk` rows hold the rows that have a target (none is negative). A captured graph is for one answer.
+  // How many pieces of `chunk` rows hold the rows that have a target (none is negative). A captured graph is for one
+  // answer.
   int64_t chunks_with_target(const int32_t* targets, int64_t count, int64_t chunk);
 
   // ---- For the executor -----------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-// The door to CUDA: which GPUs there are, and programs loaded on one. cuda.cc opens it; absent.cc stands for it in a build without nvcc.
+// The door to CUDA: which GPUs there are, and programs loaded on one. cuda.cc opens it; absent.cc stands for it in a
+// build without nvcc.
 #pragma once
 
 #include <memory>
@@ -10,7 +11,8 @@
 namespace pipe::cuda {
 
 // What matrix products and attention multiply in. Sums are float32 in both.
-// `float32` rounds nothing, whatever the weights are stored in; `bf16` rounds activations to bf16 as they enter a product.
+// `float32` rounds nothing, whatever the weights are stored in; `bf16` rounds activations to bf16 as they enter a
+// product.
 enum class Precision { float32, bf16 };
 
 // bf16 if a linear map of the program has its weights in 16 or 4 bits, else float32.

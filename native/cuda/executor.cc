@@ -148,8 +148,8 @@ class GraphExecutor : public CudaExecutor {
       for (size_t i = 0; i < known->second.size(); ++i) {
         const int32_t value = known->second[i];
         if (value < required.range.end && (value >= 0 || required.range.negative_allowed)) continue;
-        throw ProgramError(name_of_call(required.call) + ": " + required.range.name + "[" + std::to_string(i) + "] is " +
-                           std::to_string(value) + ", but " + required.range.holds + " 0 to " +
+        throw ProgramError(name_of_call(required.call) + ": " + required.range.name + "[" + std::to_string(i) +
+                           "] is " + std::to_string(value) + ", but " + required.range.holds + " 0 to " +
                            std::to_string(required.range.end - 1));
       }
     }

@@ -80,7 +80,8 @@ constexpr size_t most_workspace = size_t{32} << 20;
 
 std::string gemm_unavailable() { return library().missing; }
 
-// Row-major c = a b is column-major c^T = b^T a^T, so that b is cuBLASLt's first operand; bias then runs along its rows.
+// Row-major c = a b is column-major c^T = b^T a^T, so that b is cuBLASLt's first operand; bias then runs along its
+// rows.
 struct Gemms::Chosen {
   cublasLtMatmulDesc_t operation = nullptr;
   cublasLtMatrixLayout_t first = nullptr, second = nullptr, result = nullptr;
@@ -101,8 +102,8 @@ struct Gemms::Chosen {
       set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
       set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, CUDA_R_32F);
     }
-    const auto layout = [&](cublasLtMatrixLayout_t& made, cudaDataType_t of, int64_t rows, int64_t columns, int64_t stride,
-                            int64_t batch_stride) {
+    const auto layout = [&](cublasLtMatrixLayout_t& made, cudaDataType_t of, int64_t rows, int64_t columns,
+                            int64_t stride, int64_t batch_stride) {
       check(lib.layout_create(&made, of, static_cast<uint64_t>(rows), static_cast<uint64_t>(columns), stride), p,
             "a layout");
       if (p.batch == 1) return;
@@ -181,7 +182,8 @@ void multiply(Context& context, const Product& p) {
   void* workspace = context.take<std::byte>(static_cast<int64_t>(chosen.workspace));
   if (context.planning()) return;
   if (p.bias != nullptr)
-    check(library().desc_set(chosen.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p.bias, sizeof p.bias), p, "its bias");
+    check(library().desc_set(chosen.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p.bias, sizeof p.bias), p,
+          "its bias");
   const float one = 1;
   const float added = p.accumulates ? 1 : 0;
   check(library().matmul(context.gemms.handle_, chosen.operation, &one, p.b.data, chosen.first, p.a.data, chosen.second,

@@ -11,8 +11,8 @@
 
 namespace pipe::cuda {
 
-// An operand as it lies in memory, row by row, `stride` elements apart; transposed, it stands for the matrix whose columns
-// are its rows. Both operands of a product have elements of one type.
+// An operand as it lies in memory, row by row, `stride` elements apart; transposed, it stands for the matrix whose
+// columns are its rows. Both operands of a product have elements of one type.
 struct Factor {
   const void* data;
   int64_t stride;
@@ -36,8 +36,8 @@ struct Product {
 // Queues a product. float32 factors are multiplied as such, without TF32.
 void multiply(Context&, const Product&);
 
-// The algorithm of each kind of product, chosen once: cuBLASLt's first proposal, and not the fastest measured, so that every
-// load of a program gives the same bits.
+// The algorithm of each kind of product, chosen once: cuBLASLt's first proposal, and not the fastest measured, so that
+// every load of a program gives the same bits.
 class Gemms {
  public:
   Gemms();

@@ -10,8 +10,8 @@ Precision precision_of(const Program& program) {
     return storage == Storage::bf16 || storage == Storage::uint8;
   };
   for (const Call& call : program.calls) {
-    const bool linear = call.kernel == "Linear" || call.kernel == "LinearBackwardInput" ||
-                        call.kernel == "Nf4MatMul" || call.kernel == "Nf4MatMulBackwardInput";
+    const bool linear = call.kernel == "Linear" || call.kernel == "LinearBackwardInput" || call.kernel == "Nf4MatMul" ||
+                        call.kernel == "Nf4MatMulBackwardInput";
     if (linear && call.inputs.size() > 1 && in_few_bits(call.inputs[1])) return Precision::bf16;
   }
   return Precision::float32;

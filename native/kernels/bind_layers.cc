@@ -41,9 +41,10 @@ Step layer_norm_backward_gain(Operands& o) {
   const int64_t N = dy.rows(), C = dy.columns();
   const Tensor x = o.matrix(1, "x", N, C);
   const Tensor dgain = o.output(C);
-  return {
-      [=, e = epsilon(o)](Context& c) { PIPE_DEVICE::layer_norm_backward_gain(c, dgain.f32(), dy.f32(), x.f32(), e, N, C); },
-      floats(2 * N), 0};
+  return {[=, e = epsilon(o)](Context& c) {
+            PIPE_DEVICE::layer_norm_backward_gain(c, dgain.f32(), dy.f32(), x.f32(), e, N, C);
+          },
+          floats(2 * N), 0};
 }
 
 Step gelu(Operands& o) {
@@ -102,7 +103,8 @@ Step cache_write(Operands& o) {
   o.require(part == 1 || part == 2, "has part " + std::to_string(part) + "; it must be 1 (keys) or 2 (values)");
   const Tensor out = o.output(cache.size());
   o.in_place(0);
-  return {[=](Context& c) { PIPE_DEVICE::cache_write(c, out.f32(), cache.f32(), qkv.f32(), positions.i32(), part, s); }, 0, 0};
+  return {[=](Context& c) { PIPE_DEVICE::cache_write(c, out.f32(), cache.f32(), qkv.f32(), positions.i32(), part, s); },
+          0, 0};
 }
 
 Step cached_attention(Operands& o) {
@@ -113,9 +115,10 @@ Step cached_attention(Operands& o) {
   const Tensor values = o.cube(2, "values", s.B, s.P, s.C);
   const Tensor positions = o.vector(3, "positions", s.B, int_only);
   const Tensor y = o.output(s.B * s.C);
-  return {
-      [=](Context& c) { PIPE_DEVICE::cached_attention(c, y.f32(), qkv.f32(), keys.f32(), values.f32(), positions.i32(), s); },
-      0, floats(s.P)};
+  return {[=](Context& c) {
+            PIPE_DEVICE::cached_attention(c, y.f32(), qkv.f32(), keys.f32(), values.f32(), positions.i32(), s);
+          },
+          0, floats(s.P)};
 }
 
 Step embedding(Operands& o) {

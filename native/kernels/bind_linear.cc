@@ -93,7 +93,8 @@ Step dequantize_absmax(Operands& o) {
   const Tensor offset = o.vector(3, "offset", 1);
   const Tensor absmax = o.output(n);
   return {[=](Context& c) {
-            PIPE_DEVICE::dequantize_absmax(c, absmax.f32(), codes.u8(), nested.f32(), codebook.f32(), offset.f32(), n, block);
+            PIPE_DEVICE::dequantize_absmax(c, absmax.f32(), codes.u8(), nested.f32(), codebook.f32(), offset.f32(), n,
+                                           block);
           },
           0, 0};
 }
@@ -131,8 +132,8 @@ Step lora_backward_b(Operands& o) {
   const Tensor a = o.matrix(2, "a", any, x.columns());
   const LoraShape s = lora_shape(o, dy.rows(), dy.columns(), x.columns(), a.rows(), positive(o, "width"));
   const Tensor db = o.output(s.width * s.rank);
-  return {[=](Context& c) { PIPE_DEVICE::lora_backward_b(c, db.f32(), dy.f32(), x.f32(), a.f32(), s); }, floats(s.N * s.rank),
-          0};
+  return {[=](Context& c) { PIPE_DEVICE::lora_backward_b(c, db.f32(), dy.f32(), x.f32(), a.f32(), s); },
+          floats(s.N * s.rank), 0};
 }
 
 Step batch_matmul(Operands& o) {

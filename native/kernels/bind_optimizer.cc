@@ -16,7 +16,8 @@ Step global_norm(Operands& o) {
     parts += static_cast<size_t>((gradient.size() + global_norm_chunk - 1) / global_norm_chunk);
   }
   const Tensor norm = o.output(1);
-  return {[=](Context& c) { PIPE_DEVICE::global_norm(c, norm.f32(), gradients.data(), gradients.size()); }, 2 * parts, 0};
+  return {[=](Context& c) { PIPE_DEVICE::global_norm(c, norm.f32(), gradients.data(), gradients.size()); }, 2 * parts,
+          0};
 }
 
 // Operands and output of the two running averages.
@@ -38,7 +39,7 @@ Step adamw_mean(Operands& o) {
   const double max_norm = o.number("maxNorm");
   return {[=](Context& c) {
             PIPE_DEVICE::adamw_mean(c, a.out.f32(), a.average.f32(), a.gradient.f32(), a.norm.f32(), beta1, max_norm,
-                             a.out.size());
+                                    a.out.size());
           },
           0, 0};
 }
@@ -48,8 +49,8 @@ Step adamw_variance(Operands& o) {
   const double beta2 = o.number("beta2");
   const double max_norm = o.number("maxNorm");
   return {[=](Context& c) {
-            PIPE_DEVICE::adamw_variance(c, a.out.f32(), a.average.f32(), a.gradient.f32(), a.norm.f32(), beta2, max_norm,
-                                 a.out.size());
+            PIPE_DEVICE::adamw_variance(c, a.out.f32(), a.average.f32(), a.gradient.f32(), a.norm.f32(), beta2,
+                                        max_norm, a.out.size());
           },
           0, 0};
 }
@@ -62,7 +63,9 @@ Step adamw_update(Operands& o) {
   const AdamW a{o.number("beta1"), o.number("beta2"), o.number("epsilon"), o.number("weightDecay")};
   const Tensor out = o.output(p.size());
   o.in_place(0);
-  return {[=](Context& c) { PIPE_DEVICE::adamw_update(c, out.f32(), p.f32(), m.f32(), v.f32(), hyper.f32(), a, out.size()); },
+  return {[=](Context& c) {
+            PIPE_DEVICE::adamw_update(c, out.f32(), p.f32(), m.f32(), v.f32(), hyper.f32(), a, out.size());
+          },
           0, 0};
 }
 

@@ -1,4 +1,5 @@
-// What every kernel computes, with shapes. Each device implements all of it: the CPU in namespace pipe, CUDA in pipe::cuda.
+// What every kernel computes, with shapes. Each device implements all of it: the CPU in namespace pipe, CUDA in
+// pipe::cuda.
 //
 // Tensors are float32, dense, the last dimension contiguous, unless said otherwise. `Weights` are float32 or bf16. N
 // counts rows (batch * time). An output is written whole. "shared" and "local" are the floats of Context's workspace
@@ -8,9 +9,9 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "device.h"
 #include "../storage.h"
 #include "cpu/nf4.h"
+#include "device.h"
 
 namespace PIPE_DEVICE {
 

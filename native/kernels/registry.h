@@ -1,5 +1,5 @@
-// From a kernel's name in a program to the step that runs a call of it. Compiled once for each device, so that all take the
-// same operands and refuse the same programs.
+// From a kernel's name in a program to the step that runs a call of it. Compiled once for each device, so that all take
+// the same operands and refuse the same programs.
 #pragma once
 
 #include <functional>

@@ -1,4 +1,5 @@
-// AdamW: running mean and variance of the clipped gradient, and the update of the parameters. Memory-bound: one pass each.
+// AdamW: running mean and variance of the clipped gradient, and the update of the parameters. Memory-bound: one pass
+// each.
 #include "map.cuh"
 
 namespace pipe::cuda {
@@ -12,8 +13,8 @@ __device__ double clip(double norm, double max_norm) {
 
 }  // namespace
 
-// Constants that depend on data on the device (norm, hyper) are computed in float64 by each thread: in float32, 1 - beta^t
-// would keep few digits.
+// Constants that depend on data on the device (norm, hyper) are computed in float64 by each thread: in float32, 1 -
+// beta^t would keep few digits.
 void adamw_mean(Context& context, float* out, const float* m, const float* g, const float* norm, double beta1,
                 double max_norm, int64_t n) {
   const float kept = static_cast<float>(beta1);

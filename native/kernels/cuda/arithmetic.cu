@@ -1,4 +1,5 @@
-// Sums, differences and products, element by element, with a scalar or a row repeated. Memory-bound: one pass, 16-byte accesses.
+// Sums, differences and products, element by element, with a scalar or a row repeated. Memory-bound: one pass, 16-byte
+// accesses.
 #include "map.cuh"
 
 namespace pipe::cuda {
@@ -9,10 +10,13 @@ template <class F>
 void apply(Context& context, const F& f, float* out, const float* a, int64_t a_size, const float* b, int64_t b_size,
            int64_t n) {
   if (a_size == n && b_size == n)
-    return map(context, n, out, [f] __device__(int64_t, float x, float y) { return f(x, y); }, a, b);
+    return map(
+        context, n, out, [f] __device__(int64_t, float x, float y) { return f(x, y); }, a, b);
   if (a_size == n)
-    return map(context, n, out, [f, b, b_size] __device__(int64_t i, float x) { return f(x, b[i % b_size]); }, a);
-  map(context, n, out, [f, a, a_size] __device__(int64_t i, float y) { return f(a[i % a_size], y); }, b);
+    return map(
+        context, n, out, [f, b, b_size] __device__(int64_t i, float x) { return f(x, b[i % b_size]); }, a);
+  map(
+      context, n, out, [f, a, a_size] __device__(int64_t i, float y) { return f(a[i % a_size], y); }, b);
 }
 
 struct Sum {

@@ -1,4 +1,5 @@
-// Products of float32 matrices, in float32: cuBLASLt, or a thin product where the result has few rows (a LoRA gradient).
+// Products of float32 matrices, in float32: cuBLASLt, or a thin product where the result has few rows (a LoRA
+// gradient).
 #include "../../cuda/gemm.h"
 #include "thin.cuh"
 

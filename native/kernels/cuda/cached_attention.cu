@@ -19,8 +19,9 @@ __global__ void cache_write_forward(float* out, const float* qkv, const int32_t*
   for (int64_t c = threadIdx.x; c < C; c += blockDim.x) row[c] = qkv[(3 * b + part) * C + c];
 }
 
-// y[b, head] from qkv[b], rows 0 .. positions[b] of keys and values: a block a head of a sequence. The scores, P floats, lie
-// in shared memory. A warp takes a key, so that reads of keys are coalesced; a thread takes a column of the values, of some keys.
+// y[b, head] from qkv[b], rows 0 .. positions[b] of keys and values: a block a head of a sequence. The scores, P
+// floats, lie in shared memory. A warp takes a key, so that reads of keys are coalesced; a thread takes a column of the
+// values, of some keys.
 __global__ void cached_attention_forward(float* y, const float* qkv, const float* keys, const float* values,
                                          const int32_t* positions, int64_t P, int64_t C, int width) {
   extern __shared__ float scores[];
@@ -49,7 +50,8 @@ __global__ void cached_attention_forward(float* y, const float* qkv, const float
   }
   total = block_sum(total);
   __syncthreads();
-  // Where a head is narrower than the block, the keys are cut among groups of threads, and the groups' sums added in order.
+  // Where a head is narrower than the block, the keys are cut among groups of threads, and the groups' sums added in
+  // order.
   __shared__ float of_group[threads];
   const int groups = max(1, threads / width);
   const int group = threadIdx.x / width;
@@ -85,8 +87,8 @@ void cached_attention(Context& context, float* y, const float* qkv, const float*
                       const int32_t* positions, const CacheShape& s) {
   require_positions(context, positions, s);
   const size_t shared = static_cast<size_t>(s.P) * sizeof(float);
-  launch(context, cached_attention_forward, blocks(s.heads, s.B), threads, shared, y, qkv, keys, values, positions, s.P, s.C,
-         static_cast<int>(s.C / s.heads));
+  launch(context, cached_attention_forward, blocks(s.heads, s.B), threads, shared, y, qkv, keys, values, positions, s.P,
+         s.C, static_cast<int>(s.C / s.heads));
 }
 
 }  // namespace pipe::cuda

@@ -1,5 +1,6 @@
-// Causal self-attention in float32 (in bf16: causal_attention_bf16.cu), in tiles of 64 queries by 64 keys that live in shared memory (Dao et al. 2022, FlashAttention:
-// running maxima and sums, the softmax computed again in the backward pass), so that no T x T matrix exists.
+// Causal self-attention in float32 (in bf16: causal_attention_bf16.cu), in tiles of 64 queries by 64 keys that live in
+// shared memory (Dao et al. 2022, FlashAttention: running maxima and sums, the softmax computed again in the backward
+// pass), so that no T x T matrix exists.
 #include "causal_attention.cuh"
 
 namespace pipe::cuda {
@@ -84,11 +85,12 @@ struct ForwardTiles {
   Tile<tile> p;
 };
 
-// y[B, T, C] from qkv[B, T, 3C]. For the backward pass (y == nullptr) instead, of each row: lse, the logarithm of the sum of
-// exp of its scores, and delta, the sum of dy * y; both [B * heads, T]. A block takes a tile of queries, the longest first.
+// y[B, T, C] from qkv[B, T, 3C]. For the backward pass (y == nullptr) instead, of each row: lse, the logarithm of the
+// sum of exp of its scores, and delta, the sum of dy * y; both [B * heads, T]. A block takes a tile of queries, the
+// longest first.
 template <int D>
-__global__ void __launch_bounds__(threads) attention_forward(float* y, float* lse, float* delta, const float* dy,
-                                                             const float* qkv, Heads h) {
+__global__ void __launch_bounds__(threads)
+    attention_forward(float* y, float* lse, float* delta, const float* dy, const float* qkv, Heads h) {
   extern __shared__ char memory[];
   ForwardTiles<D>& t = *reinterpret_cast<ForwardTiles<D>*>(memory);
   const int ty = threadIdx.x / side, tx = threadIdx.x % side;
@@ -164,7 +166,8 @@ struct BackwardTiles {
   float lse[tile], delta[tile];
 };
 
-// With the tiles of q, k, v and d in place: p = softmax(scores) and ds, the gradient of the scores before they are scaled.
+// With the tiles of q, k, v and d in place: p = softmax(scores) and ds, the gradient of the scores before they are
+// scaled.
 template <int D>
 __device__ void softmax_backward(BackwardTiles<D>& t, int64_t query, int64_t key, const Heads& h, int ty, int tx) {
   Scores s, dp;
@@ -231,8 +234,8 @@ __global__ void __launch_bounds__(threads) attention_backward_queries(float* dqk
   store_rows<D>(dqkv + h.in_qkv(head), dq, first, h, ty, tx);
 }
 
-// The keys' and values' parts of dqkv: a block takes a tile of keys and goes over the queries that see them, so that each
-// sum has one owner and an order.
+// The keys' and values' parts of dqkv: a block takes a tile of keys and goes over the queries that see them, so that
+// each sum has one owner and an order.
 template <int D>
 __global__ void __launch_bounds__(threads) attention_backward_keys(float* dqkv, const float* dy, const float* qkv,
                                                                    const float* lse, const float* delta, Heads h) {
@@ -263,8 +266,8 @@ __global__ void __launch_bounds__(threads) attention_backward_keys(float* dqkv, 
 void causal_attention_forward(Context& context, float* y, const float* qkv, const AttentionShape& s) {
   if (context.precision == Precision::bf16) return causal_attention_forward_bf16(context, y, qkv, s);
   with_head_width(s, [&](auto D) {
-    launch(context, attention_forward<D>, attention_grid(s), threads, sizeof(ForwardTiles<D>), y, nullptr, nullptr, nullptr, qkv,
-           heads_of(s));
+    launch(context, attention_forward<D>, attention_grid(s), threads, sizeof(ForwardTiles<D>), y, nullptr, nullptr,
+           nullptr, qkv, heads_of(s));
   });
 }
 
@@ -274,12 +277,12 @@ void causal_attention_backward(Context& context, float* dqkv, const float* dy, c
   float* lse = context.take<float>(s.B * s.heads * s.T);
   float* delta = context.take<float>(s.B * s.heads * s.T);
   with_head_width(s, [&](auto D) {
-    launch(context, attention_forward<D>, attention_grid(s), threads, sizeof(ForwardTiles<D>), nullptr, lse, delta, dy, qkv,
-           heads_of(s));
-    launch(context, attention_backward_queries<D>, attention_grid(s), threads, sizeof(BackwardTiles<D>), dqkv, dy, qkv, lse,
-           delta, heads_of(s));
-    launch(context, attention_backward_keys<D>, attention_grid(s), threads, sizeof(BackwardTiles<D>), dqkv, dy, qkv, lse, delta,
-           heads_of(s));
+    launch(context, attention_forward<D>, attention_grid(s), threads, sizeof(ForwardTiles<D>), nullptr, lse, delta, dy,
+           qkv, heads_of(s));
+    launch(context, attention_backward_queries<D>, attention_grid(s), threads, sizeof(BackwardTiles<D>), dqkv, dy, qkv,
+           lse, delta, heads_of(s));
+    launch(context, attention_backward_keys<D>, attention_grid(s), threads, sizeof(BackwardTiles<D>), dqkv, dy, qkv,
+           lse, delta, heads_of(s));
   });
 }
 

@@ -1,5 +1,6 @@
-// Causal self-attention on tensor cores (Dao 2023, FlashAttention-2), in tiles of 64 queries by 64 keys: operands are rounded to
-// bf16 as they enter shared memory; scores, softmax and sums are float32 in registers, so that no T x T matrix exists.
+// Causal self-attention on tensor cores (Dao 2023, FlashAttention-2), in tiles of 64 queries by 64 keys: operands are
+// rounded to bf16 as they enter shared memory; scores, softmax and sums are float32 in registers, so that no T x T
+// matrix exists.
 #include "causal_attention.cuh"
 
 namespace pipe::cuda {
@@ -32,7 +33,8 @@ __device__ void load_matrices_trans(uint32_t (&r)[4], const __nv_bfloat16* row) 
 // c[16, 8] += a[16, 16] b[16, 8]. A lane holds of c: rows lane / 4 and lane / 4 + 8, columns lane % 4 * 2 and the next.
 __device__ void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
   asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
+      "%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
@@ -78,7 +80,8 @@ __device__ void accumulate(Rows<D>& out, const Rows<tile>& p, const Tile<D>& b) 
     // The registers of two pieces of a product are, in this order, those of a left operand.
     const float(&low)[4] = p[k / 8];
     const float(&high)[4] = p[k / 8 + 1];
-    const uint32_t left[4] = {pack(low[0], low[1]), pack(low[2], low[3]), pack(high[0], high[1]), pack(high[2], high[3])};
+    const uint32_t left[4] = {pack(low[0], low[1]), pack(low[2], low[3]), pack(high[0], high[1]),
+                              pack(high[2], high[3])};
 #pragma unroll
     for (int n = 0; n < D; n += 16) {
       uint32_t right[4];
@@ -89,7 +92,8 @@ __device__ void accumulate(Rows<D>& out, const Rows<tile>& p, const Tile<D>& b) 
   }
 }
 
-// Rows [first, first + 64) of a float32 matrix of which T are real, `width` columns of D, rounded to bf16; zeros elsewhere.
+// Rows [first, first + 64) of a float32 matrix of which T are real, `width` columns of D, rounded to bf16; zeros
+// elsewhere.
 template <int D>
 __device__ void load_tile(Tile<D>& to, const float* from, int64_t first, int64_t T, int64_t stride, int width) {
   const bool vectors = width % 4 == 0 && stride % 4 == 0;
@@ -143,11 +147,11 @@ struct ForwardTiles {
   Tile<D> q, k, v;
 };
 
-// As attention_forward of causal_attention.cu: y, or lse and delta for the backward pass, which is computed with the same
-// rounding as y was.
+// As attention_forward of causal_attention.cu: y, or lse and delta for the backward pass, which is computed with the
+// same rounding as y was.
 template <int D>
-__global__ void __launch_bounds__(threads) attention_forward(float* y, float* lse, float* delta, const float* dy,
-                                                             const float* qkv, Heads h) {
+__global__ void __launch_bounds__(threads)
+    attention_forward(float* y, float* lse, float* delta, const float* dy, const float* qkv, Heads h) {
   extern __shared__ __align__(16) char memory[];
   ForwardTiles<D>& t = *reinterpret_cast<ForwardTiles<D>*>(memory);
   const int64_t head = blockIdx.y;
@@ -332,8 +336,8 @@ void causal_attention_backward_bf16(Context& context, float* dqkv, const float* 
            qkv, heads_of(s));
     launch(context, attention_backward_queries<D>, attention_grid(s), threads, sizeof(BackwardTiles<D>), dqkv, dy, qkv,
            lse, delta, heads_of(s));
-    launch(context, attention_backward_keys<D>, attention_grid(s), threads, sizeof(BackwardTiles<D>), dqkv, dy, qkv, lse,
-           delta, heads_of(s));
+    launch(context, attention_backward_keys<D>, attention_grid(s), threads, sizeof(BackwardTiles<D>), dqkv, dy, qkv,
+           lse, delta, heads_of(s));
   });
 }
 

@@ -8,7 +8,8 @@ namespace pipe::cuda {
 // Rows that one block adds up.
 constexpr int64_t rows_per_part = 64;
 
-// parts[part, columns] = the sum of term(row, column) over the rows of a part. Neighbouring threads take neighbouring columns.
+// parts[part, columns] = the sum of term(row, column) over the rows of a part. Neighbouring threads take neighbouring
+// columns.
 template <class Term>
 __global__ void column_parts(float* parts, Term term, int64_t rows, int64_t columns) {
   const int64_t column = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
@@ -36,7 +37,8 @@ void sum_columns(Context& context, float* sums, const Term& term, int64_t rows, 
   const int64_t count = ceil_div(rows, rows_per_part);
   const int64_t across = ceil_div(columns, threads);
   float* parts = context.take<float>(count * columns);
-  launch(context, column_parts<Term>, blocks(across, count), threads, 0, count == 1 ? sums : parts, term, rows, columns);
+  launch(context, column_parts<Term>, blocks(across, count), threads, 0, count == 1 ? sums : parts, term, rows,
+         columns);
   if (count > 1) launch(context, add_parts, blocks(across), threads, 0, sums, parts, count, columns);
 }
 

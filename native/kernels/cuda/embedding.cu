@@ -15,8 +15,8 @@ __global__ void embedding_forward_kernel(float* y, Weights table, const int32_t*
   for (int64_t c = threadIdx.x; c < C; c += blockDim.x) y[blockIdx.x * C + c] = weight_at(table, row * C + c);
 }
 
-// dtable[V, C], zeroed before. The block of an id's first occurrence adds up all its rows, in order, so that no two blocks
-// write one row and no atomic is needed. Ids are few and read from L2: N of them by each of N blocks.
+// dtable[V, C], zeroed before. The block of an id's first occurrence adds up all its rows, in order, so that no two
+// blocks write one row and no atomic is needed. Ids are few and read from L2: N of them by each of N blocks.
 __global__ void embedding_backward_kernel(float* dtable, const float* dy, const int32_t* ids, int64_t N, int64_t C) {
   const int64_t first = blockIdx.x;
   const int32_t id = ids[first];
@@ -33,8 +33,7 @@ __global__ void embedding_backward_kernel(float* dtable, const float* dy, const 
 
 }  // namespace
 
-void embedding_forward(Context& context, float* y, Weights table, const int32_t* ids, int64_t N, int64_t V,
-                       int64_t C) {
+void embedding_forward(Context& context, float* y, Weights table, const int32_t* ids, int64_t N, int64_t V, int64_t C) {
   require_ids(context, ids, N, V);
   launch(context, embedding_forward_kernel, blocks(N), 256, 0, y, table, ids, C);
 }

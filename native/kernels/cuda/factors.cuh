@@ -1,4 +1,5 @@
-// Operands of products in the precision that the context asks for: converted into workspace where they are stored otherwise.
+// Operands of products in the precision that the context asks for: converted into workspace where they are stored
+// otherwise.
 #pragma once
 
 #include "../../cuda/gemm.h"

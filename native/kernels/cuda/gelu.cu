@@ -24,7 +24,8 @@ struct Sigmoid {
 }  // namespace
 
 void gelu_forward(Context& context, float* y, const float* x, int64_t n) {
-  map(context, n, y, [] __device__(int64_t, float v) { return v * Sigmoid(v).value; }, x);
+  map(
+      context, n, y, [] __device__(int64_t, float v) { return v * Sigmoid(v).value; }, x);
 }
 
 // d/dx (x s) = s + x s (1 - s) 2u'

@@ -1,4 +1,5 @@
-// The norm of all gradients together, for clipping: sums of squares in float64, in an order that the sizes alone decide.
+// The norm of all gradients together, for clipping: sums of squares in float64, in an order that the sizes alone
+// decide.
 #include "launch.cuh"
 
 namespace pipe::cuda {

@@ -1,4 +1,5 @@
-// Launching kernels on a context's stream, and what every kernel file shares: weights as floats, 16 bits, sums in a fixed order.
+// Launching kernels on a context's stream, and what every kernel file shares: weights as floats, 16 bits, sums in a
+// fixed order.
 #pragma once
 
 #include <cuda_bf16.h>

@@ -1,5 +1,5 @@
-// Layer normalization (Ba et al. 2016, section 3) by row, and its gradients. Memory-bound: a block a row, which stays in L1
-// between the passes; a single row, as in decoding, takes no longer than its sums.
+// Layer normalization (Ba et al. 2016, section 3) by row, and its gradients. Memory-bound: a block a row, which stays
+// in L1 between the passes; a single row, as in decoding, takes no longer than its sums.
 #include "column_sums.cuh"
 
 namespace pipe::cuda {
@@ -13,7 +13,8 @@ struct Moments {
   float scale;  // 1 / sqrt(variance + epsilon)
 };
 
-// Of a row of C elements, in every thread of its block. Two passes: a mean of squares less a squared mean would lose digits.
+// Of a row of C elements, in every thread of its block. Two passes: a mean of squares less a squared mean would lose
+// digits.
 __device__ Moments moments(const float* x, float epsilon, int64_t C) {
   float total = 0;
   for (int64_t c = threadIdx.x; c < C; c += threads) total += x[c];
@@ -34,8 +35,8 @@ __global__ void layer_norm_forward_kernel(float* y, const float* x, Weights gain
 }
 
 // With z = (x - mean) * scale and g = dy * gain: dx = scale * (g - mean(g) - z * mean(g * z)). dx may be dy.
-__global__ void layer_norm_backward_input_kernel(float* dx, const float* dy, const float* x, Weights gain, float epsilon,
-                                                 int64_t C) {
+__global__ void layer_norm_backward_input_kernel(float* dx, const float* dy, const float* x, Weights gain,
+                                                 float epsilon, int64_t C) {
   const int64_t row = blockIdx.x;
   const float* in = x + row * C;
   const float* d = dy + row * C;
@@ -86,8 +87,8 @@ void layer_norm_backward_input(Context& context, float* dx, const float* dy, con
   launch(context, layer_norm_backward_input_kernel, blocks(N), threads, 0, dx, dy, x, gain, epsilon, C);
 }
 
-void layer_norm_backward_gain(Context& context, float* dgain, const float* dy, const float* x, float epsilon,
-                              int64_t N, int64_t C) {
+void layer_norm_backward_gain(Context& context, float* dgain, const float* dy, const float* x, float epsilon, int64_t N,
+                              int64_t C) {
   Moments* of_row = context.take<Moments>(N);
   launch(context, moments_forward, blocks(N), threads, 0, of_row, x, epsilon, C);
   sum_columns(context, dgain, GainTerm{dy, x, of_row, C}, N, C);

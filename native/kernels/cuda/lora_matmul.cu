@@ -1,5 +1,5 @@
-// Low-rank updates of some columns of a linear map (Hu et al. 2021, section 4.1), and their gradients. Nothing larger than
-// [N, rank] is kept between the two thin products, and all of it is float32, as adapters are.
+// Low-rank updates of some columns of a linear map (Hu et al. 2021, section 4.1), and their gradients. Nothing larger
+// than [N, rank] is kept between the two thin products, and all of it is float32, as adapters are.
 #include "thin.cuh"
 
 namespace pipe::cuda {
@@ -10,14 +10,15 @@ constexpr int threads = 128;
 constexpr int rows_per_block = 16;
 constexpr int tile = 8;
 
-// out[n, offset + j] = y[n, offset + j] + the sum over r of u[n, r] b[j, r]: a thread a column of `rows_per_block` rows, b's row
-// in registers, u in shared memory. out may be y.
+// out[n, offset + j] = y[n, offset + j] + the sum over r of u[n, r] b[j, r]: a thread a column of `rows_per_block`
+// rows, b's row in registers, u in shared memory. out may be y.
 __global__ void lora_update_forward(float* out, const float* y, const float* u, const float* b, LoraShape s) {
   extern __shared__ float hidden[];  // [rows_per_block, rank]
   const int64_t first_row = int64_t{blockIdx.y} * rows_per_block;
   const int rows = static_cast<int>(min(int64_t{rows_per_block}, s.N - first_row));
   const int64_t held = rows_per_block * s.rank;
-  for (int64_t i = threadIdx.x; i < held; i += threads) hidden[i] = i < rows * s.rank ? u[first_row * s.rank + i] : 0.0f;
+  for (int64_t i = threadIdx.x; i < held; i += threads)
+    hidden[i] = i < rows * s.rank ? u[first_row * s.rank + i] : 0.0f;
   __syncthreads();
   const int64_t j = int64_t{blockIdx.x} * threads + threadIdx.x;
   if (j >= s.width) return;

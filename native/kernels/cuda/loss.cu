@@ -1,18 +1,18 @@
-// The loss of a tied output layer, its gradients, and log-probabilities: logits exist for a chunk of rows at a time, and only
-// for rows that have a target.
+// The loss of a tied output layer, its gradients, and log-probabilities: logits exist for a chunk of rows at a time,
+// and only for rows that have a target.
 #include "factors.cuh"
 
 namespace pipe::cuda {
 
 namespace {
 
-// Rows whose logits exist at once. The program's scratch of 64 rows suits a CPU's caches; here a product of 64 rows would be
-// over before the table, which is read for every chunk, has arrived.
+// Rows whose logits exist at once. The program's scratch of 64 rows suits a CPU's caches; here a product of 64 rows
+// would be over before the table, which is read for every chunk, has arrived.
 constexpr int64_t chunk_rows = 256;
 constexpr int row_threads = 1024;
 
-// Workspace: which rows count, and a chunk's rows and logits. The stride of logits is a multiple of 8, so that rows of floats
-// and of halves begin where the tensor cores' loads can.
+// Workspace: which rows count, and a chunk's rows and logits. The stride of logits is a multiple of 8, so that rows of
+// floats and of halves begin where the tensor cores' loads can.
 struct LossSpace {
   int64_t chunk, stride, chunks;
   int32_t* index;    // [chunks * chunk]: row in hidden, -1 past the last counted
@@ -22,8 +22,8 @@ struct LossSpace {
   float* logits;  // [chunk, stride]
 };
 
-// index[padded] = the positions of targets that are not negative, in order, then -1; counted[1] = how many. One block, which
-// takes 1024 targets at a time: a warp counts by ballot, the warps' counts are added in order.
+// index[padded] = the positions of targets that are not negative, in order, then -1; counted[1] = how many. One block,
+// which takes 1024 targets at a time: a warp counts by ballot, the warps' counts are added in order.
 __global__ void find_targets(int32_t* index, int32_t* counted, const int32_t* targets, int64_t N, int64_t padded) {
   __shared__ int of_warp[warp];
   __shared__ int done;
@@ -107,8 +107,8 @@ __global__ void log_probs_forward(float* of_row, float* y, const float* logits, 
   if (y != nullptr) y[row] = log_prob;
 }
 
-// gradient[row, V] = (softmax(logits) - 1 at the target) * dloss / counted; zeros for rows past the last. gradient may be the
-// logits: a thread writes what it alone reads after the normalizer is known.
+// gradient[row, V] = (softmax(logits) - 1 at the target) * dloss / counted; zeros for rows past the last. gradient may
+// be the logits: a thread writes what it alone reads after the normalizer is known.
 template <class Element>
 __global__ void logits_gradient(Element* gradient, const float* logits, const int32_t* index, const int32_t* targets,
                                 const int32_t* counted, const float* dloss, int64_t V, int64_t stride) {
@@ -160,13 +160,19 @@ LossSpace prepare(Context& context, const Loss& loss) {
 const int32_t* make_logits(Context& context, const Loss& loss, const LossSpace& space, int64_t i) {
   const int32_t* index = space.index + i * space.chunk;
   if (context.precision == Precision::bf16)
-    launch(context, gather_rows<__nv_bfloat16>, blocks(space.chunk), 256, 0,
-           static_cast<__nv_bfloat16*>(space.hidden), loss.hidden, index, loss.C);
+    launch(context, gather_rows<__nv_bfloat16>, blocks(space.chunk), 256, 0, static_cast<__nv_bfloat16*>(space.hidden),
+           loss.hidden, index, loss.C);
   else
-    launch(context, gather_rows<float>, blocks(space.chunk), 256, 0, static_cast<float*>(space.hidden), loss.hidden, index,
-           loss.C);
-  multiply(context, {space.chunk, loss.V, loss.C, {space.hidden, loss.C, false}, {space.table, loss.C, true},
-                     context.precision, space.logits, space.stride});
+    launch(context, gather_rows<float>, blocks(space.chunk), 256, 0, static_cast<float*>(space.hidden), loss.hidden,
+           index, loss.C);
+  multiply(context, {space.chunk,
+                     loss.V,
+                     loss.C,
+                     {space.hidden, loss.C, false},
+                     {space.table, loss.C, true},
+                     context.precision,
+                     space.logits,
+                     space.stride});
   return index;
 }
 
@@ -210,8 +216,14 @@ void cross_entropy_backward_hidden(Context& context, float* dhidden, const float
   for (int64_t i = 0; i < space.chunks; ++i) {
     const int32_t* index = make_logits(context, loss, space, i);
     const void* gradient = make_gradient(context, loss, space, index, dloss, halves);
-    multiply(context, {space.chunk, loss.C, loss.V, {gradient, space.stride, false}, {space.table, loss.C, false},
-                       context.precision, result, loss.C});
+    multiply(context, {space.chunk,
+                       loss.C,
+                       loss.V,
+                       {gradient, space.stride, false},
+                       {space.table, loss.C, false},
+                       context.precision,
+                       result,
+                       loss.C});
     launch(context, scatter_rows, blocks(space.chunk), 256, 0, dhidden, result, index, loss.C);
   }
 }
@@ -223,8 +235,9 @@ void cross_entropy_backward_table(Context& context, float* dtable, const float* 
   for (int64_t i = 0; i < space.chunks; ++i) {
     const int32_t* index = make_logits(context, loss, space, i);
     const void* gradient = make_gradient(context, loss, space, index, dloss, halves);
-    Product product{loss.V, loss.C, space.chunk, {gradient, space.stride, true}, {space.hidden, loss.C, false},
-                    context.precision, dtable, loss.C};
+    Product product{
+        loss.V, loss.C, space.chunk, {gradient, space.stride, true}, {space.hidden, loss.C, false}, context.precision,
+        dtable, loss.C};
     product.accumulates = i > 0;
     multiply(context, product);
   }
@@ -235,8 +248,8 @@ void token_log_prob(Context& context, float* y, const Loss& loss) {
   zero_bytes(context, y, static_cast<size_t>(loss.N) * sizeof(float));
   for (int64_t i = 0; i < space.chunks; ++i) {
     const int32_t* index = make_logits(context, loss, space, i);
-    launch(context, log_probs_forward, blocks(space.chunk), row_threads, 0, nullptr, y, space.logits, index, loss.targets,
-           loss.V, space.stride);
+    launch(context, log_probs_forward, blocks(space.chunk), row_threads, 0, nullptr, y, space.logits, index,
+           loss.targets, loss.V, space.stride);
   }
 }
 

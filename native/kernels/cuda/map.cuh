@@ -5,8 +5,8 @@
 
 namespace pipe::cuda {
 
-// Arrays begin at multiples of 16 bytes (buffers and workspace at 64), so that four elements are one access. An input may
-// be the output: each thread reads its elements before it writes them. F is called as f(index, values...).
+// Arrays begin at multiples of 16 bytes (buffers and workspace at 64), so that four elements are one access. An input
+// may be the output: each thread reads its elements before it writes them. F is called as f(index, values...).
 template <class F, class... In>
 __global__ void map_kernel(int64_t n, float* out, F f, In... in) {
   const int64_t first = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * 4;

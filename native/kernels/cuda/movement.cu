@@ -5,7 +5,8 @@ namespace pipe::cuda {
 
 namespace {
 
-// How an output's index leads to an input's element: extents of the output, and the input's stride along each of its axes.
+// How an output's index leads to an input's element: extents of the output, and the input's stride along each of its
+// axes.
 struct Gather {
   Axes extents;
   Axes strides;

@@ -19,8 +19,9 @@ __device__ float out_of(__nv_bfloat16 value) {
   return __bfloat162float(value);
 }
 
-// out[n], n / per_thread threads of `per_thread` elements of one block each: 8, read as one word of codes and written as one
-// vector, or 2 where blocks are no multiples of 8. The codebook's 16 values lie in 16 banks: lookups do not collide.
+// out[n], n / per_thread threads of `per_thread` elements of one block each: 8, read as one word of codes and written
+// as one vector, or 2 where blocks are no multiples of 8. The codebook's 16 values lie in 16 banks: lookups do not
+// collide.
 template <class Out, int per_thread>
 __global__ void nf4_dequantize_kernel(Out* out, Nf4 stored, int64_t n) {
   __shared__ float codebook[16];
@@ -59,8 +60,8 @@ void dequantize_to(Context& context, Out* out, const Nf4& stored, int64_t n) {
 }
 
 // absmax[n]; product and sum are each rounded, not fused: the definition's bits.
-__global__ void dequantize_absmax_kernel(float* absmax, const uint8_t* codes, const float* nested, const float* codebook,
-                                         const float* offset, int64_t n, int64_t block) {
+__global__ void dequantize_absmax_kernel(float* absmax, const uint8_t* codes, const float* nested,
+                                         const float* codebook, const float* offset, int64_t n, int64_t block) {
   const int64_t i = int64_t{blockIdx.x} * threads + threadIdx.x;
   if (i < n) absmax[i] = __fadd_rn(__fmul_rn(codebook[codes[i]], nested[i / block]), *offset);
 }

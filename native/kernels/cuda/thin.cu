@@ -14,9 +14,9 @@ constexpr int warps = threads / warp;
 
 constexpr int rows_per_block = 4;
 
-// A block takes four rows and cuts K among its threads: each reads four neighbours of each row and of `tile` columns of a,
-// all of it independent, before it multiplies; a, which every block reads, stays in L1 and L2. `vectors`: sizes, strides and
-// addresses allow 16-byte reads.
+// A block takes four rows and cuts K among its threads: each reads four neighbours of each row and of `tile` columns of
+// a, all of it independent, before it multiplies; a, which every block reads, stays in L1 and L2. `vectors`: sizes,
+// strides and addresses allow 16-byte reads.
 template <bool vectors>
 __global__ void __launch_bounds__(threads) thin_hidden_forward(float* u, const float* x, const float* a, ThinHidden s) {
   __shared__ float of_warp[warps][rows_per_block][tile];
@@ -47,16 +47,16 @@ __global__ void __launch_bounds__(threads) thin_hidden_forward(float* u, const f
         }
     } else
 #pragma unroll
-    for (int r = 0; r < tile; ++r) {
-      const float* column = a + k * s.k_stride + (first + r) * s.r_stride;
-      const bool real = first + r < s.rank;
-      if (vectors && s.k_stride == 1) {
-        *reinterpret_cast<float4*>(of_a[r]) = real ? *reinterpret_cast<const float4*>(column) : float4{};
-      } else {
+      for (int r = 0; r < tile; ++r) {
+        const float* column = a + k * s.k_stride + (first + r) * s.r_stride;
+        const bool real = first + r < s.rank;
+        if (vectors && s.k_stride == 1) {
+          *reinterpret_cast<float4*>(of_a[r]) = real ? *reinterpret_cast<const float4*>(column) : float4{};
+        } else {
 #pragma unroll
-        for (int i = 0; i < 4; ++i) of_a[r][i] = real && k + i < s.K ? column[i * s.k_stride] : 0.0f;
+          for (int i = 0; i < 4; ++i) of_a[r][i] = real && k + i < s.K ? column[i * s.k_stride] : 0.0f;
+        }
       }
-    }
 #pragma unroll
     for (int i = 0; i < 4; ++i)
 #pragma unroll
@@ -84,10 +84,10 @@ __global__ void __launch_bounds__(threads) thin_hidden_forward(float* u, const f
 
 constexpr int64_t rows_per_part = 64;
 
-// parts[part, rank, columns]: a thread a column, over the rows of a part, eight at a time so that their reads overlap; u is in
-// shared memory, where a whole warp reads one element.
-__global__ void __launch_bounds__(threads) thin_gradient_parts(float* parts, const float* x, const float* u,
-                                                               ThinGradient s) {
+// parts[part, rank, columns]: a thread a column, over the rows of a part, eight at a time so that their reads overlap;
+// u is in shared memory, where a whole warp reads one element.
+__global__ void __launch_bounds__(threads)
+    thin_gradient_parts(float* parts, const float* x, const float* u, ThinGradient s) {
   __shared__ float of_u[rows_per_part][tile];
   const int64_t j = int64_t{blockIdx.x} * threads + threadIdx.x;
   const int64_t first = int64_t{blockIdx.z} * tile;
@@ -129,8 +129,8 @@ bool aligned(const void* address) { return reinterpret_cast<uintptr_t>(address) 
 }  // namespace
 
 void thin_hidden(Context& context, float* u, const float* x, const float* a, const ThinHidden& s) {
-  const bool vectors = s.K % 4 == 0 && s.x_stride % 4 == 0 && aligned(x) && aligned(a) &&
-                       (s.k_stride != 1 || s.r_stride % 4 == 0);
+  const bool vectors =
+      s.K % 4 == 0 && s.x_stride % 4 == 0 && aligned(x) && aligned(a) && (s.k_stride != 1 || s.r_stride % 4 == 0);
   launch(context, vectors ? thin_hidden_forward<true> : thin_hidden_forward<false>,
          blocks(ceil_div(s.N, rows_per_block), ceil_div(s.rank, tile)), threads, 0, u, x, a, s);
 }

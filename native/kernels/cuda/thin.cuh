@@ -1,4 +1,5 @@
-// Products with one thin side, as low-rank updates have: memory-bound, so plain float32 arithmetic, one pass over the wide side.
+// Products with one thin side, as low-rank updates have: memory-bound, so plain float32 arithmetic, one pass over the
+// wide side.
 #pragma once
 
 #include "launch.cuh"
@@ -12,8 +13,8 @@ struct ThinHidden {
 };
 void thin_hidden(Context&, float* u, const float* x, const float* a, const ThinHidden&);
 
-// g[j, r] = the sum over N rows of x[n, j] u[n, r], where x is [N, columns], rows x_stride apart, u is [N, rank], and g[j, r]
-// is written to g + j * j_stride + r * r_stride. Takes workspace for partial sums.
+// g[j, r] = the sum over N rows of x[n, j] u[n, r], where x is [N, columns], rows x_stride apart, u is [N, rank], and
+// g[j, r] is written to g + j * j_stride + r * r_stride. Takes workspace for partial sums.
 struct ThinGradient {
   int64_t N, columns, x_stride, rank, j_stride, r_stride;
 };
