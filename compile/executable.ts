@@ -10,8 +10,8 @@ import { loadTfjs } from './tfjs_executable.ts';
 import { validate } from './validate.ts';
 
 /**
- * Where a program can run. `auto` is a GPU where there is one, else the native runtime on the CPU, or TF.js's wasm backend on
- * a machine that cannot build it.
+ * Where a program can run. `auto` is the native runtime on the CPU, or TF.js's wasm backend on a machine that cannot build it.
+ * A GPU must be asked for: it multiplies in bf16, and a task's key does not say so.
  */
 export type Device = 'auto' | 'cuda' | 'cpu-native' | 'tfjs-wasm' | 'tfjs-cpu';
 
@@ -41,10 +41,10 @@ export async function load(program: Program, options: LoadOptions = {}): Promise
   if (device === 'tfjs-cpu') return loadTfjs(finished, plan, 'cpu');
   if (device === 'tfjs-wasm') return loadTfjs(finished, plan, 'wasm');
 
-  if (device !== 'cpu-native') {
+  if (device === 'cuda') {
     const cuda = loadCuda(finished, plan, options.precision);
-    if (!('unavailable' in cuda)) return cuda;
-    if (device === 'cuda') throw new Error(`no GPU can be used: ${cuda.unavailable}; load with device 'auto'`);
+    if ('unavailable' in cuda) throw new Error(`no GPU can be used: ${cuda.unavailable}; load with device 'auto'`);
+    return cuda;
   }
   const native = loadNative(finished, plan, threads);
   if (!('unavailable' in native)) return native;
