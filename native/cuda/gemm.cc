@@ -74,6 +74,11 @@ uint32_t alignment_of(const void* data) {
   return alignment;
 }
 
+cudaDataType_t type_of(Storage storage) { return storage == Storage::bf16 ? CUDA_R_16BF : CUDA_R_32F; }
+
+// cuBLASLt's C: where nothing is added, it is not read.
+const void* added_of(const Product& p) { return p.added != nullptr ? p.added : p.c.data; }
+
 constexpr size_t most_workspace = size_t{32} << 20;
 
 }  // namespace
@@ -100,7 +105,7 @@ struct Gemms::Chosen {
     if (p.bias != nullptr) {
       set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
       set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
-      set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, CUDA_R_32F);
+      set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(p.c.storage));
     }
     const auto layout = [&](cublasLtMatrixLayout_t& made, cudaDataType_t of, int64_t rows, int64_t columns,
                             int64_t stride, int64_t batch_stride) {
@@ -114,7 +119,7 @@ struct Gemms::Chosen {
     };
     layout(first, type, p.b.transposed ? p.k : p.n, p.b.transposed ? p.n : p.k, p.b.stride, p.b.batch_stride);
     layout(second, type, p.a.transposed ? p.m : p.k, p.a.transposed ? p.k : p.m, p.a.stride, p.a.batch_stride);
-    layout(result, CUDA_R_32F, p.n, p.m, p.c_stride, p.c_batch_stride);
+    layout(result, type_of(p.c.storage), p.n, p.m, p.c_stride, p.c_batch_stride);
 
     cublasLtMatmulPreference_t preference = nullptr;
     check(lib.preference_create(&preference), p, "a preference");
@@ -124,8 +129,8 @@ struct Gemms::Chosen {
     prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, most_workspace);
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, alignment_of(p.b.data));
     prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, alignment_of(p.a.data));
-    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(p.c));
-    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(p.c));
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, alignment_of(added_of(p)));
+    prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, alignment_of(p.c.data));
     cublasLtMatmulHeuristicResult_t proposal{};
     int proposals = 0;
     const cublasStatus_t status =
@@ -167,11 +172,13 @@ const Gemms::Chosen& Gemms::choose(const Product& p) {
                 p.c_batch_stride,
                 p.batch,
                 p.elements == Precision::bf16,
+                p.c.storage == Storage::bf16,
                 p.bias != nullptr,
-                p.accumulates,
+                p.added != nullptr,
                 alignment_of(p.a.data),
                 alignment_of(p.b.data),
-                alignment_of(p.c)};
+                alignment_of(added_of(p)),
+                alignment_of(p.c.data)};
   std::unique_ptr<Chosen>& chosen = chosen_[key];
   if (chosen == nullptr) chosen = std::make_unique<Chosen>(handle_, p);
   return *chosen;
@@ -184,6 +191,15 @@ Factor moved(const Factor& factor, int64_t offset) {
   Factor moved = factor;
   moved.data = static_cast<const uint16_t*>(factor.data) + offset;
   return moved;
+}
+
+// The same for a result, a bias, or what is added; none stays none.
+const void* moved(const void* data, Storage storage, int64_t offset) {
+  if (data == nullptr) return nullptr;
+  return static_cast<const std::byte*>(data) + static_cast<size_t>(offset) * bytes_of(storage);
+}
+void* moved(void* data, Storage storage, int64_t offset) {
+  return const_cast<void*>(moved(static_cast<const void*>(data), storage, offset));
 }
 
 // Tensor cores are fed 16 bytes at a time. Where an extent of a bf16 product is no multiple of 8, cuBLASLt takes a
@@ -201,20 +217,22 @@ bool multiply_in_parts(Context& context, const Product& p) {
     head.n = p.n / unit * unit;
     tail.n = p.n - head.n;
     tail.b = moved(p.b, p.b.transposed ? head.n * p.b.stride : head.n);
-    tail.c = p.c + head.n;
-    if (p.bias != nullptr) tail.bias = p.bias + head.n;
+    tail.c.data = moved(p.c.data, p.c.storage, head.n);
+    tail.bias = moved(p.bias, p.c.storage, head.n);
+    tail.added = moved(p.added, p.c.storage, head.n);
   } else if (uneven(p.k)) {
     head.k = p.k / unit * unit;
     tail.k = p.k - head.k;
     tail.a = moved(p.a, p.a.transposed ? head.k * p.a.stride : head.k);
     tail.b = moved(p.b, p.b.transposed ? head.k : head.k * p.b.stride);
     tail.bias = nullptr;
-    tail.accumulates = true;
+    tail.added = p.c.data;
   } else {
     head.m = p.m / unit * unit;
     tail.m = p.m - head.m;
     tail.a = moved(p.a, p.a.transposed ? head.m : head.m * p.a.stride);
-    tail.c = p.c + head.m * p.c_stride;
+    tail.c.data = moved(p.c.data, p.c.storage, head.m * p.c_stride);
+    tail.added = moved(p.added, p.c.storage, head.m * p.c_stride);
   }
   multiply(context, head);
   multiply(context, tail);
@@ -232,10 +250,10 @@ void multiply(Context& context, const Product& p) {
     check(library().desc_set(chosen.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p.bias, sizeof p.bias), p,
           "its bias");
   const float one = 1;
-  const float added = p.accumulates ? 1 : 0;
+  const float share_of_added = p.added != nullptr ? 1 : 0;
   check(library().matmul(context.gemms.handle_, chosen.operation, &one, p.b.data, chosen.first, p.a.data, chosen.second,
-                         &added, p.c, chosen.result, p.c, chosen.result, &chosen.algorithm, workspace, chosen.workspace,
-                         context.stream),
+                         &share_of_added, added_of(p), chosen.result, p.c.data, chosen.result, &chosen.algorithm, workspace,
+                         chosen.workspace, context.stream),
         p, "cuBLASLt");
 }
 

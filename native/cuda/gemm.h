@@ -7,6 +7,7 @@
 #include <memory>
 #include <tuple>
 
+#include "../kernels/activation.h"
 #include "context.h"
 
 namespace pipe::cuda {
@@ -20,15 +21,15 @@ struct Factor {
   int64_t batch_stride = 0;  // elements from one matrix of a batch to the next
 };
 
-// c[m, n] = a[m, k] b[k, n] (+ bias[n]) (+ c, if it accumulates), in float32, for each of a batch.
+// c[m, n] = a[m, k] b[k, n] (+ bias[n]) (+ added[m, n]) for each of a batch, summed in float32 and stored as c is.
 struct Product {
   int64_t m, n, k;
   Factor a, b;
   Precision elements;  // of a and b: float32, or bf16
-  float* c;
+  Out c;
   int64_t c_stride;
-  const float* bias = nullptr;
-  bool accumulates = false;
+  const void* bias = nullptr;   // stored as c is
+  const void* added = nullptr;  // stored as c is, with c's stride; may be c
   int64_t batch = 1;
   int64_t c_batch_stride = 0;
 };
@@ -48,7 +49,7 @@ class Gemms {
  private:
   friend void multiply(Context&, const Product&);
   struct Chosen;
-  // Sizes, strides, transpositions, element type, bias, accumulation, batch, alignments.
+  // Sizes, strides, transpositions, storages, bias, what is added, batch, alignments.
   using Key = std::vector<int64_t>;
   const Chosen& choose(const Product&);
 

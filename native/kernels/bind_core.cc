@@ -17,18 +17,18 @@ bool repeats_in(const Shape& part, const Shape& whole) {
 }
 
 Step bind_arithmetic(Operands& o, Arithmetic operation) {
-  const Tensor a = o.tensor(0, "a");
-  const Tensor b = o.tensor(1, "b");
+  const Tensor a = o.tensor(0, "a", activation);
+  const Tensor b = o.tensor(1, "b", activation);
   const Shape& of_a = a.buffer->shape;
   const Shape& of_b = b.buffer->shape;
   o.require(repeats_in(of_b, of_a) || repeats_in(of_a, of_b),
             "cannot combine " + to_string(of_a) + " and " + to_string(of_b) +
                 ": operands have one shape, or one is a scalar or a row of the other");
   const int64_t n = std::max(a.size(), b.size());
-  const Tensor out = o.output(n);
+  const Tensor result = o.output(n, activation);
   o.in_place(0);
   o.in_place(1);
-  return {[=](Context& c) { arithmetic(c, operation, out.f32(), a.f32(), a.size(), b.f32(), b.size(), n); }, 0, 0};
+  return {[=](Context& c) { arithmetic(c, operation, out(result), in(a), a.size(), in(b), b.size(), n); }, 0, 0};
 }
 
 Step add(Operands& o) { return bind_arithmetic(o, Arithmetic::add); }
@@ -37,9 +37,9 @@ Step multiply(Operands& o) { return bind_arithmetic(o, Arithmetic::multiply); }
 
 // Reshape, Identity, Cast: a copy, where a program assigns one buffer to another.
 Step assign(Operands& o) {
-  const Tensor x = o.tensor(0, "x");
-  const Tensor out = o.output(x.size());
-  return {[=](Context& c) { copy(c, out.f32(), x.f32(), x.size()); }, 0, 0};
+  const Tensor x = o.tensor(0, "x", activation);
+  const Tensor copied = o.output(x.size(), activation);
+  return {[=](Context& c) { copy(c, out(copied), in(x), x.size()); }, 0, 0};
 }
 
 const Shape& shape_of(const Operands& o, const Tensor& x) {

@@ -11,27 +11,29 @@ size_t floats(int64_t n) { return static_cast<size_t>(n); }
 float epsilon(const Operands& o) { return static_cast<float>(o.number("epsilon")); }
 
 Step layer_norm(Operands& o) {
-  const Tensor x = o.matrix(0, "x", any, any);
+  const Tensor x = o.matrix(0, "x", any, any, activation);
   const int64_t N = x.rows(), C = x.columns();
   const Tensor gain = o.vector(1, "gain", C, float_or_bf16);
   const Tensor bias = o.vector(2, "bias", C, float_or_bf16);
-  const Tensor y = o.output(x.size());
+  const Tensor y = o.output(x.size(), activation);
   o.in_place(0);
   return {[=, e = epsilon(o)](Context& c) {
-            layer_norm_forward(c, y.f32(), x.f32(), weights(gain), weights(bias), e, N, C);
+            layer_norm_forward(c, out(y), in(x), weights(gain), weights(bias), e, N, C);
           },
           floats(2 * C), 0};
 }
 
 Step layer_norm_backward_input(Operands& o) {
-  const Tensor dy = o.matrix(0, "dy", any, any);
+  const Tensor dy = o.matrix(0, "dy", any, any, activation);
   const int64_t N = dy.rows(), C = dy.columns();
-  const Tensor x = o.matrix(1, "x", N, C);
+  const Tensor x = o.matrix(1, "x", N, C, activation);
   const Tensor gain = o.vector(2, "gain", C, float_or_bf16);
-  const Tensor dx = o.output(x.size());
+  const Tensor added = o.optional_matrix(3, "added", N, C, activation);
+  const Tensor dx = o.output(x.size(), activation);
   o.in_place(0);
+  o.in_place(3);
   return {[=, e = epsilon(o)](Context& c) {
-            PIPE_DEVICE::layer_norm_backward_input(c, dx.f32(), dy.f32(), x.f32(), weights(gain), e, N, C);
+            PIPE_DEVICE::layer_norm_backward_input(c, out(dx), in(dy), in(x), weights(gain), in(added), e, N, C);
           },
           floats(C), 0};
 }
@@ -48,19 +50,19 @@ Step layer_norm_backward_gain(Operands& o) {
 }
 
 Step gelu(Operands& o) {
-  const Tensor x = o.tensor(0, "x");
-  const Tensor y = o.output(x.size());
+  const Tensor x = o.tensor(0, "x", activation);
+  const Tensor y = o.output(x.size(), activation);
   o.in_place(0);
-  return {[=](Context& c) { gelu_forward(c, y.f32(), x.f32(), x.size()); }, 0, 0};
+  return {[=](Context& c) { gelu_forward(c, out(y), in(x), x.size()); }, 0, 0};
 }
 
 Step gelu_backward(Operands& o) {
-  const Tensor dy = o.tensor(0, "dy");
-  const Tensor x = o.vector(1, "x", dy.size());
-  const Tensor dx = o.output(dy.size());
+  const Tensor dy = o.tensor(0, "dy", activation);
+  const Tensor x = o.vector(1, "x", dy.size(), activation);
+  const Tensor dx = o.output(dy.size(), activation);
   o.in_place(0);
   o.in_place(1);
-  return {[=](Context& c) { PIPE_DEVICE::gelu_backward(c, dx.f32(), dy.f32(), x.f32(), dx.size()); }, 0, 0};
+  return {[=](Context& c) { PIPE_DEVICE::gelu_backward(c, out(dx), in(dy), in(x), dx.size()); }, 0, 0};
 }
 
 // The number of heads, which must divide a width of C.
@@ -79,19 +81,25 @@ AttentionShape attention_shape(const Operands& o, const Tensor& qkv) {
 }
 
 Step causal_attention(Operands& o) {
-  const Tensor qkv = o.cube(0, "qkv", any, any, any);
+  const Tensor qkv = o.cube(0, "qkv", any, any, any, activation);
   const AttentionShape s = attention_shape(o, qkv);
-  const Tensor y = o.output(s.B * s.T * s.C);
-  return {[=](Context& c) { causal_attention_forward(c, y.f32(), qkv.f32(), s); }, 0, causal_attention_local(s)};
+  const Tensor y = o.output(s.B * s.T * s.C, activation);
+  const Tensor lse = o.output_count() > 1 ? o.output(s.B * s.heads * s.T) : Tensor{};
+  return {[=](Context& c) { causal_attention_forward(c, out(y), lse.f32(), in(qkv), s); }, 0,
+          causal_attention_local(s)};
 }
 
 Step causal_attention_backward(Operands& o) {
-  const Tensor qkv = o.cube(1, "qkv", any, any, any);
+  const Tensor qkv = o.cube(1, "qkv", any, any, any, activation);
   const AttentionShape s = attention_shape(o, qkv);
-  const Tensor dy = o.matrix(0, "dy", s.B * s.T, s.C);
-  const Tensor dqkv = o.output(qkv.size());
-  return {[=](Context& c) { PIPE_DEVICE::causal_attention_backward(c, dqkv.f32(), dy.f32(), qkv.f32(), s); }, 0,
-          causal_attention_local(s)};
+  const Tensor dy = o.matrix(0, "dy", s.B * s.T, s.C, activation);
+  const Tensor y = o.optional_matrix(2, "y", s.B * s.T, s.C, activation);
+  const Tensor lse = y ? o.vector(3, "lse", s.B * s.heads * s.T) : Tensor{};
+  const Tensor dqkv = o.output(qkv.size(), activation);
+  return {[=](Context& c) {
+            PIPE_DEVICE::causal_attention_backward(c, out(dqkv), in(dy), in(qkv), in(y), lse.f32(), s);
+          },
+          0, causal_attention_local(s)};
 }
 
 Step cache_write(Operands& o) {
@@ -125,8 +133,8 @@ Step embedding(Operands& o) {
   const Tensor table = o.matrix(0, "table", any, any, float_or_bf16);
   const Tensor ids = o.tensor(1, "ids", int_only);
   const int64_t N = ids.size(), V = table.rows(), C = table.columns();
-  const Tensor y = o.output(N * C);
-  return {[=](Context& c) { embedding_forward(c, y.f32(), weights(table), ids.i32(), N, V, C); }, 0, 0};
+  const Tensor y = o.output(N * C, activation);
+  return {[=](Context& c) { embedding_forward(c, out(y), weights(table), ids.i32(), N, V, C); }, 0, 0};
 }
 
 Step embedding_backward(Operands& o) {
@@ -138,14 +146,14 @@ Step embedding_backward(Operands& o) {
 }
 
 Step dropout(Operands& o) {
-  const Tensor x = o.tensor(0, "x");
+  const Tensor x = o.tensor(0, "x", activation);
   const Tensor step = o.vector(1, "step", 1, int_only);
   const double rate = o.number("rate");
   o.require(rate >= 0 && rate < 1, "has rate " + std::to_string(rate) + "; it must be in [0, 1)");
   const DropoutKey key{rate, static_cast<uint32_t>(o.natural("seed")), static_cast<uint32_t>(o.natural("site"))};
-  const Tensor y = o.output(x.size());
+  const Tensor y = o.output(x.size(), activation);
   o.in_place(0);
-  return {[=](Context& c) { PIPE_DEVICE::dropout(c, y.f32(), x.f32(), step.i32(), key, x.size()); }, 0, 0};
+  return {[=](Context& c) { PIPE_DEVICE::dropout(c, out(y), in(x), step.i32(), key, x.size()); }, 0, 0};
 }
 
 }  // namespace

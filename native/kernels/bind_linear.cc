@@ -9,31 +9,39 @@ namespace {
 size_t floats(int64_t n) { return static_cast<size_t>(n); }
 
 Step linear(Operands& o) {
-  const Tensor x = o.matrix(0, "x", any, any);
+  const Tensor x = o.matrix(0, "x", any, any, activation);
   const int64_t N = x.rows(), K = x.columns();
   const Tensor w = o.matrix(1, "w", any, K, float_or_bf16);
   const int64_t M = w.rows();
   const Tensor bias = o.optional_vector(2, "bias", M, float_or_bf16);
-  const Tensor y = o.output(N * M);
-  return {[=](Context& c) { linear_forward(c, y.f32(), x.f32(), weights(w), weights(bias), N, M, K); }, floats(M), 0};
+  const Tensor added = o.optional_matrix(3, "added", N, M, activation);
+  const Tensor y = o.output(N * M, activation);
+  o.in_place(3);
+  return {[=](Context& c) { linear_forward(c, out(y), in(x), weights(w), weights(bias), in(added), N, M, K); },
+          floats(M), 0};
 }
 
 Step linear_backward_input(Operands& o) {
-  const Tensor dy = o.matrix(0, "dy", any, any);
+  const Tensor dy = o.matrix(0, "dy", any, any, activation);
   const int64_t N = dy.rows(), M = dy.columns();
   const Tensor w = o.matrix(1, "w", M, any, float_or_bf16);
   const int64_t K = w.columns();
-  const Tensor dx = o.output(N * K);
-  return {[=](Context& c) { PIPE_DEVICE::linear_backward_input(c, dx.f32(), dy.f32(), weights(w), N, M, K); }, 0, 0};
+  const Tensor added = o.optional_matrix(2, "added", N, K, activation);
+  const Tensor dx = o.output(N * K, activation);
+  o.in_place(2);
+  return {[=](Context& c) {
+            PIPE_DEVICE::linear_backward_input(c, out(dx), in(dy), weights(w), in(added), N, M, K);
+          },
+          0, 0};
 }
 
 Step linear_backward_weight(Operands& o) {
-  const Tensor dy = o.matrix(0, "dy", any, any);
+  const Tensor dy = o.matrix(0, "dy", any, any, activation);
   const int64_t N = dy.rows(), M = dy.columns();
-  const Tensor x = o.matrix(1, "x", N, any);
+  const Tensor x = o.matrix(1, "x", N, any, activation);
   const int64_t K = x.columns();
   const Tensor dw = o.output(M * K);
-  return {[=](Context& c) { PIPE_DEVICE::linear_backward_weight(c, dw.f32(), dy.f32(), x.f32(), N, M, K); }, 0, 0};
+  return {[=](Context& c) { PIPE_DEVICE::linear_backward_weight(c, dw.f32(), in(dy), in(x), N, M, K); }, 0, 0};
 }
 
 Step column_sum(Operands& o) {
@@ -61,20 +69,25 @@ int64_t positive(const Operands& o, const char* attribute) {
 }
 
 Step nf4_matmul(Operands& o) {
-  const Tensor x = o.matrix(0, "x", any, any);
+  const Tensor x = o.matrix(0, "x", any, any, activation);
   const int64_t N = x.rows(), K = x.columns(), M = positive(o, "outFeatures");
   const Nf4 w = nf4_operands(o, 1, M * K);
   const Tensor bias = o.optional_vector(4, "bias", M, float_or_bf16);
-  const Tensor y = o.output(N * M);
-  return {[=](Context& c) { nf4_matmul_forward(c, y.f32(), x.f32(), w, weights(bias), N, M, K); }, floats(M), 0};
+  const Tensor added = o.optional_matrix(5, "added", N, M, activation);
+  const Tensor y = o.output(N * M, activation);
+  o.in_place(5);
+  return {[=](Context& c) { nf4_matmul_forward(c, out(y), in(x), w, weights(bias), in(added), N, M, K); }, floats(M),
+          0};
 }
 
 Step nf4_matmul_backward_input(Operands& o) {
-  const Tensor dy = o.matrix(0, "dy", any, any);
+  const Tensor dy = o.matrix(0, "dy", any, any, activation);
   const int64_t N = dy.rows(), M = dy.columns(), K = positive(o, "inFeatures");
   const Nf4 w = nf4_operands(o, 1, M * K);
-  const Tensor dx = o.output(N * K);
-  return {[=](Context& c) { PIPE_DEVICE::nf4_matmul_backward_input(c, dx.f32(), dy.f32(), w, N, M, K); }, 0, 0};
+  const Tensor added = o.optional_matrix(4, "added", N, K, activation);
+  const Tensor dx = o.output(N * K, activation);
+  o.in_place(4);
+  return {[=](Context& c) { PIPE_DEVICE::nf4_matmul_backward_input(c, out(dx), in(dy), w, in(added), N, M, K); }, 0, 0};
 }
 
 Step nf4_dequantize(Operands& o) {
@@ -99,41 +112,82 @@ Step dequantize_absmax(Operands& o) {
           0, 0};
 }
 
-LoraShape lora_shape(const Operands& o, int64_t N, int64_t M, int64_t K, int64_t rank, int64_t width) {
-  const int64_t offset = o.natural("offset");
-  o.require(offset + width <= M, "updates columns " + std::to_string(offset) + " to " + std::to_string(offset + width) +
-                                     " of " + std::to_string(M));
-  return {N, M, K, rank, width, offset, static_cast<float>(o.number("scale"))};
+Step lora_hidden(Operands& o) {
+  const Tensor x = o.matrix(0, "x", any, any, activation);
+  const Tensor a = o.matrix(1, "a", any, x.columns());
+  const float scale = static_cast<float>(o.number("scale"));
+  const Tensor u = o.output(x.rows() * a.rows());
+  return {[=](Context& c) {
+            PIPE_DEVICE::lora_hidden(c, u.f32(), in(x), a.f32(), scale, x.rows(), a.rows(), x.columns());
+          },
+          0, 0};
 }
 
-Step lora_matmul(Operands& o) {
-  const Tensor y = o.matrix(0, "y", any, any);
-  const Tensor x = o.matrix(1, "x", y.rows(), any);
-  const Tensor a = o.matrix(2, "a", any, x.columns());
-  const Tensor b = o.matrix(3, "b", any, a.rows());
-  const LoraShape s = lora_shape(o, y.rows(), y.columns(), x.columns(), a.rows(), b.rows());
-  const Tensor out = o.output(y.size());
+// Where an update of M columns lies: u is [N, R], b is [parts * width, rank].
+LoraShape lora_shape(const Operands& o, int64_t N, int64_t M, int64_t R, int64_t width_of_all) {
+  const std::vector<int64_t> offsets = o.integers("offsets");
+  LoraShape s{N, M, R, 0, static_cast<int64_t>(offsets.size()), {}};
+  o.require(s.parts >= 1 && s.parts <= static_cast<int64_t>(most_lora_parts) && R % s.parts == 0 &&
+                width_of_all % s.parts == 0,
+            "has " + std::to_string(offsets.size()) + " offsets for a hidden of " + std::to_string(R) + " columns and " +
+                std::to_string(width_of_all) + " rows of b; at most " + std::to_string(most_lora_parts) +
+                " families of one width and rank share a matrix");
+  s.width = width_of_all / s.parts;
+  for (size_t i = 0; i < offsets.size(); ++i) {
+    o.require(offsets[i] >= 0 && offsets[i] + s.width <= M,
+              "updates columns " + std::to_string(offsets[i]) + " to " + std::to_string(offsets[i] + s.width) + " of " +
+                  std::to_string(M));
+    s.offsets[i] = offsets[i];
+  }
+  return s;
+}
+
+Step lora_update(Operands& o) {
+  const Tensor y = o.matrix(0, "y", any, any, activation);
+  const Tensor u = o.matrix(1, "u", y.rows(), any);
+  const Tensor b = o.matrix(2, "b", any, any);
+  const LoraShape s = lora_shape(o, y.rows(), y.columns(), u.columns(), b.rows());
+  o.require(b.columns() == s.rank(), "has b of rank " + std::to_string(b.columns()) + " for a hidden of rank " +
+                                         std::to_string(s.rank()));
+  const Tensor updated = o.output(y.size(), {y.buffer->storage});
   o.in_place(0);
-  return {[=](Context& c) { lora_matmul_forward(c, out.f32(), y.f32(), x.f32(), a.f32(), b.f32(), s); },
-          floats(s.N * s.rank), 0};
+  return {[=](Context& c) { PIPE_DEVICE::lora_update(c, out(updated), in(y), u.f32(), b.f32(), s); }, 0, 0};
 }
 
 Step lora_backward_hidden(Operands& o) {
-  const Tensor dy = o.matrix(0, "dy", any, any);
+  const Tensor dy = o.matrix(0, "dy", any, any, activation);
   const Tensor b = o.matrix(1, "b", any, any);
-  const LoraShape s = lora_shape(o, dy.rows(), dy.columns(), 0, b.columns(), b.rows());
-  const Tensor du = o.output(s.N * s.rank);
-  return {[=](Context& c) { PIPE_DEVICE::lora_backward_hidden(c, du.f32(), dy.f32(), b.f32(), s); }, 0, 0};
+  const int64_t R = b.columns() * static_cast<int64_t>(o.integers("offsets").size());
+  const LoraShape s = lora_shape(o, dy.rows(), dy.columns(), R, b.rows());
+  const Tensor du = o.output(s.N * s.R);
+  return {[=](Context& c) { PIPE_DEVICE::lora_backward_hidden(c, du.f32(), in(dy), b.f32(), s); }, 0, 0};
 }
 
 Step lora_backward_b(Operands& o) {
-  const Tensor dy = o.matrix(0, "dy", any, any);
-  const Tensor x = o.matrix(1, "x", dy.rows(), any);
-  const Tensor a = o.matrix(2, "a", any, x.columns());
-  const LoraShape s = lora_shape(o, dy.rows(), dy.columns(), x.columns(), a.rows(), positive(o, "width"));
-  const Tensor db = o.output(s.width * s.rank);
-  return {[=](Context& c) { PIPE_DEVICE::lora_backward_b(c, db.f32(), dy.f32(), x.f32(), a.f32(), s); },
-          floats(s.N * s.rank), 0};
+  const Tensor dy = o.matrix(0, "dy", any, any, activation);
+  const Tensor u = o.matrix(1, "u", dy.rows(), any);
+  const int64_t width_of_all = positive(o, "width") * static_cast<int64_t>(o.integers("offsets").size());
+  const LoraShape s = lora_shape(o, dy.rows(), dy.columns(), u.columns(), width_of_all);
+  const Tensor db = o.output(width_of_all * s.rank());
+  return {[=](Context& c) { PIPE_DEVICE::lora_backward_b(c, db.f32(), in(dy), u.f32(), s); }, 0, 0};
+}
+
+Step lora_backward_a(Operands& o) {
+  const Tensor du = o.matrix(0, "du", any, any);
+  const Tensor x = o.matrix(1, "x", du.rows(), any, activation);
+  const float scale = static_cast<float>(o.number("scale"));
+  const int64_t N = du.rows(), R = du.columns(), K = x.columns();
+  const Tensor da = o.output(R * K);
+  return {[=](Context& c) { PIPE_DEVICE::lora_backward_a(c, da.f32(), du.f32(), in(x), scale, N, R, K); }, 0, 0};
+}
+
+Step lora_backward_input(Operands& o) {
+  const Tensor du = o.matrix(0, "du", any, any);
+  const Tensor a = o.matrix(1, "a", du.columns(), any);
+  const float scale = static_cast<float>(o.number("scale"));
+  const int64_t N = du.rows(), R = du.columns(), K = a.columns();
+  const Tensor dx = o.output(N * K, activation);
+  return {[=](Context& c) { PIPE_DEVICE::lora_backward_input(c, out(dx), du.f32(), a.f32(), scale, N, R, K); }, 0, 0};
 }
 
 Step batch_matmul(Operands& o) {
@@ -169,9 +223,12 @@ const std::vector<NamedBind>& linear_binders() {
       {"Nf4MatMulBackwardInput", nf4_matmul_backward_input},
       {"Nf4Dequantize", nf4_dequantize},
       {"DequantizeAbsmax", dequantize_absmax},
-      {"LoraMatMul", lora_matmul},
+      {"LoraHidden", lora_hidden},
+      {"LoraUpdate", lora_update},
       {"LoraBackwardHidden", lora_backward_hidden},
       {"LoraBackwardB", lora_backward_b},
+      {"LoraBackwardA", lora_backward_a},
+      {"LoraBackwardInput", lora_backward_input},
       {"BatchMatMul", batch_matmul},
   };
   return table;

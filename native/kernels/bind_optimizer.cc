@@ -69,6 +69,34 @@ Step adamw_update(Operands& o) {
           0, 0};
 }
 
+// Operands norm, hyper, then p, m, v, g of each parameter; outputs p, m, v of each, in place.
+Step adamw_all(Operands& o) {
+  const Tensor norm = o.vector(0, "norm", 1);
+  const Tensor hyper = o.vector(1, "hyper", 2);
+  o.require(o.count() > 2 && o.count() % 4 == 2, "has " + std::to_string(o.count()) +
+                                                     " operands; it takes norm, hyper, and four for each parameter");
+  std::vector<Parameter> parameters;
+  for (size_t i = 2; i < o.count(); i += 4) {
+    const Tensor p = o.tensor(i, "p");
+    const Tensor m = o.vector(i + 1, "m", p.size());
+    const Tensor v = o.vector(i + 2, "v", p.size());
+    const Tensor g = o.vector(i + 3, "g", p.size());
+    parameters.push_back({p.f32(), m.f32(), v.f32(), g.f32(), p.size()});
+    for (size_t in_place = i; in_place < i + 3; ++in_place) {
+      const Tensor updated = o.output(p.size());
+      o.in_place(in_place);
+      o.require(updated.data == (in_place == i ? p : in_place == i + 1 ? m : v).data,
+                "writes parameters and moments in place; output \"" + updated.buffer->name + "\" lies elsewhere");
+    }
+  }
+  const AdamW a{o.number("beta1"), o.number("beta2"), o.number("epsilon"), o.number("weightDecay")};
+  const double max_norm = o.number("maxNorm");
+  return {[=](Context& c) {
+            PIPE_DEVICE::adamw_all(c, parameters.data(), parameters.size(), norm.f32(), hyper.f32(), a, max_norm);
+          },
+          0, 0};
+}
+
 }  // namespace
 
 const std::vector<NamedBind>& optimizer_binders() {
@@ -77,6 +105,7 @@ const std::vector<NamedBind>& optimizer_binders() {
       {"AdamWMean", adamw_mean},
       {"AdamWVariance", adamw_variance},
       {"AdamWUpdate", adamw_update},
+      {"AdamW", adamw_all},
   };
   return table;
 }

@@ -1,8 +1,8 @@
 // What every kernel computes, with shapes. Each device implements all of it: the CPU in namespace pipe, CUDA in
 // pipe::cuda.
 //
-// Tensors are float32, dense, the last dimension contiguous, unless said otherwise. `Weights` are float32 or bf16. N
-// counts rows (batch * time). An output is written whole. "shared" and "local" are the floats of Context's workspace
+// Tensors are float32, dense, the last dimension contiguous, unless said otherwise. `Weights` are float32 or bf16; `In`
+// and `Out` are activations (activation.h). N counts rows (batch * time). An output is written whole. "shared" and "local" are the floats of Context's workspace
 // that a CPU kernel uses: one for all threads, and one for each. Kernels are named in programs by registry.h.
 #pragma once
 
@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "../storage.h"
+#include "activation.h"
 #include "cpu/nf4.h"
 #include "device.h"
 
@@ -17,39 +18,46 @@ namespace PIPE_DEVICE {
 
 // ---- Linear maps ------------------------------------------------------------------------------------------------
 
-// y[N, M] = x[N, K] w[M, K]^T + bias[M] (or none).  shared: M
-void linear_forward(Context&, float* y, const float* x, Weights w, Weights bias, int64_t N, int64_t M, int64_t K);
-// dx[N, K] = dy[N, M] w[M, K]
-void linear_backward_input(Context&, float* dx, const float* dy, Weights w, int64_t N, int64_t M, int64_t K);
+// y[N, M] = x[N, K] w[M, K]^T + bias[M] (or none) + added[N, M] (or none). y may be added.  shared: M
+void linear_forward(Context&, Out y, In x, Weights w, Weights bias, In added, int64_t N, int64_t M, int64_t K);
+// dx[N, K] = dy[N, M] w[M, K] + added[N, K] (or none). dx may be added.
+void linear_backward_input(Context&, Out dx, In dy, Weights w, In added, int64_t N, int64_t M, int64_t K);
 // dw[M, K] = dy[N, M]^T x[N, K]
-void linear_backward_weight(Context&, float* dw, const float* dy, const float* x, int64_t N, int64_t M, int64_t K);
+void linear_backward_weight(Context&, float* dw, In dy, In x, int64_t N, int64_t M, int64_t K);
 // sums[M] = the sum of x[N, M] over rows
 void column_sum(Context&, float* sums, const float* x, int64_t N, int64_t M);
 
-// y[N, M] = x[N, K] W^T + bias[M] (or none), W[M, K] stored as NF4.  shared: M
-void nf4_matmul_forward(Context&, float* y, const float* x, const Nf4& w, Weights bias, int64_t N, int64_t M,
-                        int64_t K);
-// dx[N, K] = dy[N, M] W[M, K]
-void nf4_matmul_backward_input(Context&, float* dx, const float* dy, const Nf4& w, int64_t N, int64_t M, int64_t K);
+// The same with W[M, K] stored as NF4.  shared: M
+void nf4_matmul_forward(Context&, Out y, In x, const Nf4& w, Weights bias, In added, int64_t N, int64_t M, int64_t K);
+void nf4_matmul_backward_input(Context&, Out dx, In dy, const Nf4& w, In added, int64_t N, int64_t M, int64_t K);
 // w[n]: the stored matrix, as float32 values rounded to bf16
 void nf4_dequantize_forward(Context&, float* w, const Nf4& stored, int64_t n);
 // absmax[n] = codebook[codes[i]] * nested[i / block] + offset[0]; codes uint8, codebook[256]
 void dequantize_absmax(Context&, float* absmax, const uint8_t* codes, const float* nested, const float* codebook,
                        const float* offset, int64_t n, int64_t block);
 
-// Where a LoRA update lies in a linear map's output: columns [offset, offset + width) of M.
+// The low-rank update of a linear map (Hu et al. 2021, section 4.1) in two thin products. `parts` families of `width`
+// columns each, family i's at offsets[i] of M, have `rank` columns of the hidden u each: R = parts * rank.
+inline constexpr size_t most_lora_parts = 4;
 struct LoraShape {
-  int64_t N, M, K, rank, width, offset;
-  float scale;
+  int64_t N, M, R, width, parts;
+  int64_t offsets[most_lora_parts];
+  int64_t rank() const { return R / parts; }
 };
-// out[N, M] = y[N, M], with scale (x[N, K] a[rank, K]^T) b[width, rank]^T added to its columns. out may be y.  shared:
-// N * rank
-void lora_matmul_forward(Context&, float* out, const float* y, const float* x, const float* a, const float* b,
-                         const LoraShape&);
-// du[N, rank] = scale dy[:, offset : offset + width] b[width, rank]
-void lora_backward_hidden(Context&, float* du, const float* dy, const float* b, const LoraShape&);
-// db[width, rank] = scale dy[:, offset : offset + width]^T (x[N, K] a[rank, K]^T).  shared: N * rank
-void lora_backward_b(Context&, float* db, const float* dy, const float* x, const float* a, const LoraShape&);
+// u[N, R] = scale x[N, K] a[R, K]^T
+void lora_hidden(Context&, float* u, In x, const float* a, float scale, int64_t N, int64_t R, int64_t K);
+// out[N, M] = y, with u's columns of family i times b's rows of it added to its columns; b[parts * width, rank]. out may
+// be y.
+void lora_update(Context&, Out out, In y, const float* u, const float* b, const LoraShape&);
+// du[N, R] = dy's columns of each family times b's rows of it
+void lora_backward_hidden(Context&, float* du, In dy, const float* b, const LoraShape&);
+// db[parts * width, rank] = dy's columns of each family, transposed, times u's columns of it
+void lora_backward_b(Context&, float* db, In dy, const float* u, const LoraShape&);
+// da[R, K] = scale du[N, R]^T x[N, K]
+void lora_backward_a(Context&, float* da, const float* du, In x, float scale, int64_t N, int64_t R, int64_t K);
+// dx[N, K] = scale du[N, R] a[R, K]
+void lora_backward_input(Context&, Out dx, const float* du, const float* a, float scale, int64_t N, int64_t R,
+                         int64_t K);
 
 // c[batch, m, n] = a b for each of the batch; a is [m, k], or [k, m] if transposed, b is [k, n], or [n, k].
 struct BatchShape {
@@ -62,28 +70,29 @@ void batch_matmul(Context&, float* c, const float* a, const float* b, const Batc
 
 // y[N, C] = (x - mean) / sqrt(variance + epsilon) * gain + bias, by row; variance is the mean square deviation. shared:
 // 2 C
-void layer_norm_forward(Context&, float* y, const float* x, Weights gain, Weights bias, float epsilon, int64_t N,
-                        int64_t C);
-// dx[N, C], given dy[N, C] and x[N, C].  shared: C
-void layer_norm_backward_input(Context&, float* dx, const float* dy, const float* x, Weights gain, float epsilon,
-                               int64_t N, int64_t C);
+void layer_norm_forward(Context&, Out y, In x, Weights gain, Weights bias, float epsilon, int64_t N, int64_t C);
+// dx[N, C], given dy[N, C] and x[N, C]; with added[N, C] (or none) in the sum. dx may be dy or added.  shared: C
+void layer_norm_backward_input(Context&, Out dx, In dy, In x, Weights gain, In added, float epsilon, int64_t N,
+                               int64_t C);
 // dgain[C] = the sum over rows of dy * (x - mean) / sqrt(variance + epsilon).  shared: 2 N
 void layer_norm_backward_gain(Context&, float* dgain, const float* dy, const float* x, float epsilon, int64_t N,
                               int64_t C);
 
 // y[n] = 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))): GPT-2's form of GELU (Hendrycks and Gimpel 2016, section 2)
-void gelu_forward(Context&, float* y, const float* x, int64_t n);
+void gelu_forward(Context&, Out y, In x, int64_t n);
 // dx[n] = dy * the derivative at x. dx may be dy or x.
-void gelu_backward(Context&, float* dx, const float* dy, const float* x, int64_t n);
+void gelu_backward(Context&, Out dx, In dy, In x, int64_t n);
 
 struct AttentionShape {
   int64_t B, T, C, heads;
 };
 // y[B, T, C]: each position attends over itself and those before it, by head; scores are scaled by 1 / sqrt(C / heads).
-// qkv[B, T, 3C] holds queries, keys, values side by side.  local: causal_attention_local(shape)
-void causal_attention_forward(Context&, float* y, const float* qkv, const AttentionShape&);
-// dqkv[B, T, 3C], given dy[B, T, C]; the attention is computed again.  local: causal_attention_local(shape)
-void causal_attention_backward(Context&, float* dqkv, const float* dy, const float* qkv, const AttentionShape&);
+// qkv[B, T, 3C] holds queries, keys, values side by side. lse[B, heads, T] (or none) takes the logarithm of each softmax's
+// denominator, for the gradient.  local: causal_attention_local(shape)
+void causal_attention_forward(Context&, Out y, float* lse, In qkv, const AttentionShape&);
+// dqkv[B, T, 3C], given dy[B, T, C]; the scores are computed again. y and lse as the forward pass gave them, or neither:
+// then they are computed again too.  local: causal_attention_local(shape)
+void causal_attention_backward(Context&, Out dqkv, In dy, In qkv, In y, const float* lse, const AttentionShape&);
 size_t causal_attention_local(const AttentionShape&);
 
 struct CacheShape {
@@ -99,7 +108,7 @@ void cached_attention(Context&, float* y, const float* qkv, const float* keys, c
                       const int32_t* positions, const CacheShape&);
 
 // y[N, C] = rows ids[N] of table[V, C]. Throws DataError for an id outside [0, V).
-void embedding_forward(Context&, float* y, Weights table, const int32_t* ids, int64_t N, int64_t V, int64_t C);
+void embedding_forward(Context&, Out y, Weights table, const int32_t* ids, int64_t N, int64_t V, int64_t C);
 // dtable[V, C]: each row is the sum, in order, of the rows of dy[N, C] with its id. Throws DataError as above.
 void embedding_backward(Context&, float* dtable, const float* dy, const int32_t* ids, int64_t N, int64_t V, int64_t C);
 
@@ -109,7 +118,7 @@ void embedding_backward(Context&, float* dtable, const float* dy, const int32_t*
 // time in logits[chunk, V]. Rows whose target is negative are left out. All throw DataError for a target >= V. shared:
 // 2 chunk C + N + chunk
 struct Loss {
-  const float* hidden;
+  In hidden;
   Weights table;
   const int32_t* targets;
   float* logits;
@@ -119,7 +128,9 @@ size_t loss_shared(const Loss&);
 // loss[1] = the mean over rows with a target of -log softmax(logits)[target]; 0 where no row has one
 void cross_entropy_forward(Context&, float* loss, const Loss&);
 // dhidden[N, C], given dloss[1]
-void cross_entropy_backward_hidden(Context&, float* dhidden, const float* dloss, const Loss&);
+void cross_entropy_backward_hidden(Context&, Out dhidden, const float* dloss, const Loss&);
+// Both at once, so that the logits are made once
+void cross_entropy_with_gradient(Context&, float* loss, Out dhidden, const float* dloss, const Loss&);
 // dtable[V, C], given dloss[1]
 void cross_entropy_backward_table(Context&, float* dtable, const float* dloss, const Loss&);
 // y[N] = log softmax(logits)[target], 0 for a row without target
@@ -131,7 +142,7 @@ struct DropoutKey {
   double rate;
   uint32_t seed, site;
 };
-void dropout(Context&, float* y, const float* x, const int32_t* step, const DropoutKey&, int64_t n);
+void dropout(Context&, Out y, In x, const int32_t* step, const DropoutKey&, int64_t n);
 
 // ---- The optimizer (AdamW: Loshchilov and Hutter 2019, algorithm 2) ---------------------------------------------
 
@@ -156,16 +167,25 @@ struct AdamW {
 // counted from 1. out may be p.
 void adamw_update(Context&, float* out, const float* p, const float* m, const float* v, const float* hyper,
                   const AdamW&, int64_t n);
+// All three for each of `count` parameters, in place.
+struct Parameter {
+  float* p;
+  float* m;
+  float* v;
+  const float* g;
+  int64_t size;
+};
+void adamw_all(Context&, const Parameter* parameters, size_t count, const float* norm, const float* hyper, const AdamW&,
+               double max_norm);
 
 // ---- Elementwise operations and movement ------------------------------------------------------------------------
 
 enum class Arithmetic { add, subtract, multiply };
 // out[n] = a op b, where a and b repeat with periods of a_size and b_size elements (n, the length of a row, or 1).
 // out may be either operand that has n elements.
-void arithmetic(Context&, Arithmetic, float* out, const float* a, int64_t a_size, const float* b, int64_t b_size,
-                int64_t n);
+void arithmetic(Context&, Arithmetic, Out out, In a, int64_t a_size, In b, int64_t b_size, int64_t n);
 // out[n] = x[n]
-void copy(Context&, float* out, const float* x, int64_t n);
+void copy(Context&, Out out, In x, int64_t n);
 // One number an axis: extents, positions, an order of axes.
 inline constexpr size_t most_axes = 8;
 struct Axes {

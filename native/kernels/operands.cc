@@ -21,6 +21,13 @@ namespace {
 
 bool matches(int64_t extent, int64_t expected) { return expected == any || extent == expected; }
 
+// "float32 or bf16"
+std::string names_of(Storages storages) {
+  std::string names;
+  for (const Storage s : storages) names += (names.empty() ? "" : " or ") + std::string(name_of(s));
+  return names;
+}
+
 bool overlap(const Buffer& a, const Buffer& b) {
   return a.offset < b.offset + b.bytes() && b.offset < a.offset + a.bytes();
 }
@@ -36,7 +43,7 @@ Operands::Operands(const Program& program, size_t call, std::byte* arena)
       require(known(buffer), "names buffer " + std::to_string(buffer) + ", but the program has buffers 0 to " +
                                  std::to_string(buffers - 1));
   require(call_.scratch == -1 || known(call_.scratch), "names a scratch buffer that the program does not have");
-  require(call_.outputs.size() == 1, "has " + std::to_string(call_.outputs.size()) + " outputs; every kernel has one");
+  require(!call_.outputs.empty(), "has no output");
 }
 
 void Operands::fail(const std::string& message) const {
@@ -62,11 +69,8 @@ Tensor Operands::tensor(size_t index, const char* what, Storages storages) {
   require(index < count(), "lacks operand " + std::to_string(index) + " (" + what + ")");
   taken_ = std::max(taken_, index + 1);
   const Tensor t = at(call_.inputs[index]);
-  if (std::find(storages.begin(), storages.end(), t.buffer->storage) == storages.end()) {
-    std::string allowed;
-    for (const Storage s : storages) allowed += (allowed.empty() ? "" : " or ") + std::string(name_of(s));
-    fail(describe(index, what) + " is stored as " + name_of(t.buffer->storage) + "; it must be " + allowed);
-  }
+  if (std::find(storages.begin(), storages.end(), t.buffer->storage) == storages.end())
+    fail(describe(index, what) + " is stored as " + name_of(t.buffer->storage) + "; it must be " + names_of(storages));
   return t;
 }
 
@@ -79,6 +83,10 @@ Tensor Operands::vector(size_t index, const char* what, int64_t size, Storages s
 
 Tensor Operands::optional_vector(size_t index, const char* what, int64_t size, Storages storages) {
   return index < count() ? vector(index, what, size, storages) : Tensor{};
+}
+
+Tensor Operands::optional_matrix(size_t index, const char* what, int64_t rows, int64_t columns, Storages storages) {
+  return index < count() ? matrix(index, what, rows, columns, storages) : Tensor{};
 }
 
 Tensor Operands::matrix(size_t index, const char* what, int64_t rows, int64_t columns, Storages storages) {
@@ -97,10 +105,12 @@ Tensor Operands::cube(size_t index, const char* what, int64_t d0, int64_t d1, in
   return t;
 }
 
-Tensor Operands::output(int64_t size) {
-  const Tensor t = at(call_.outputs[0]);
-  require(t.buffer->storage == Storage::float32,
-          "writes float32, but its output \"" + t.buffer->name + "\" is stored as " + name_of(t.buffer->storage));
+Tensor Operands::output(int64_t size, Storages storages) {
+  require(written_ < call_.outputs.size(), "lacks output " + std::to_string(written_));
+  const Tensor t = at(call_.outputs[written_++]);
+  require(std::find(storages.begin(), storages.end(), t.buffer->storage) != storages.end(),
+          "writes " + names_of(storages) + ", but its output \"" + t.buffer->name + "\" is stored as " +
+              name_of(t.buffer->storage));
   require(t.size() == size, "makes " + std::to_string(size) + " elements, but its output \"" + t.buffer->name +
                                 "\" has shape " + to_string(t.buffer->shape));
   return t;
@@ -153,7 +163,13 @@ std::vector<int64_t> Operands::integers(const char* name) const {
 
 void Operands::finish() const {
   require(taken_ == count(), "has " + std::to_string(count()) + " operands; it takes " + std::to_string(taken_));
-  const Buffer& output = *at(call_.outputs[0]).buffer;
+  require(written_ == call_.outputs.size(), "has " + std::to_string(call_.outputs.size()) + " outputs; it makes " +
+                                                std::to_string(written_));
+  for (size_t o = 0; o < call_.outputs.size(); ++o) finish_output(o);
+}
+
+void Operands::finish_output(size_t o) const {
+  const Buffer& output = *at(call_.outputs[o]).buffer;
   for (size_t i = 0; i < count(); ++i) {
     const Buffer& input = *at(call_.inputs[i]).buffer;
     const bool same = input.offset == output.offset && input.bytes() == output.bytes();
@@ -161,13 +177,17 @@ void Operands::finish() const {
     require(allowed || !overlap(input, output), "writes its output \"" + output.name + "\" over operand " +
                                                     std::to_string(i) + " (\"" + input.name +
                                                     "\"); give them separate memory");
-    if (uses_scratch_)
-      require(!overlap(input, *at(call_.scratch).buffer),
-              "has scratch over operand " + std::to_string(i) + " (\"" + input.name + "\"); give them separate memory");
   }
-  if (uses_scratch_)
-    require(!overlap(output, *at(call_.scratch).buffer),
-            "has scratch over its output \"" + output.name + "\"; give them separate memory");
+  for (size_t other = 0; other < o; ++other)
+    require(!overlap(output, *at(call_.outputs[other]).buffer),
+            "has two outputs in one place (\"" + output.name + "\"); give them separate memory");
+  if (!uses_scratch_) return;
+  const Buffer& scratch = *at(call_.scratch).buffer;
+  require(!overlap(output, scratch), "has scratch over its output \"" + output.name + "\"; give them separate memory");
+  for (size_t i = 0; i < count(); ++i)
+    require(!overlap(*at(call_.inputs[i]).buffer, scratch),
+            "has scratch over operand " + std::to_string(i) + " (\"" + at(call_.inputs[i]).buffer->name +
+                "\"); give them separate memory");
 }
 
 }  // namespace pipe

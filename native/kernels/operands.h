@@ -50,16 +50,18 @@ class Operands {
   Tensor matrix(size_t index, const char* what, int64_t rows, int64_t columns, Storages storages = float_only);
   // Operand `index` of rank 3.
   Tensor cube(size_t index, const char* what, int64_t d0, int64_t d1, int64_t d2, Storages storages = float_only);
-  // As vector, but an absent last operand gives an empty tensor.
+  // As vector and matrix, but an absent last operand gives an empty tensor.
   Tensor optional_vector(size_t index, const char* what, int64_t size, Storages storages = float_only);
+  Tensor optional_matrix(size_t index, const char* what, int64_t rows, int64_t columns, Storages storages = float_only);
 
-  // The one output, float32, with `size` elements.
-  Tensor output(int64_t size);
-  // The one output; its shape must be as given.
+  size_t output_count() const { return call_.outputs.size(); }
+  // The next output, with `size` elements. Most kernels have one.
+  Tensor output(int64_t size, Storages storages = float_only);
+  // The next output; its shape must be as given.
   Tensor output(const Shape& shape);
   // The call's scratch buffer: float32, at least `size` elements.
   Tensor scratch(int64_t size);
-  // Lets the output lie in the memory of operand `index`.
+  // Lets an output lie in the memory of operand `index`.
   void in_place(size_t index) { in_place_.push_back(index); }
 
   double number(const char* name) const;
@@ -77,6 +79,7 @@ class Operands {
 
  private:
   Tensor at(int buffer) const;
+  void finish_output(size_t index) const;
   std::string describe(size_t index, const char* what) const;
 
   const Program& program_;
@@ -84,6 +87,7 @@ class Operands {
   size_t index_;
   std::byte* arena_;
   size_t taken_ = 0;
+  size_t written_ = 0;
   bool uses_scratch_ = false;
   std::vector<size_t> in_place_;
 };

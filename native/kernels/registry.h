@@ -6,10 +6,21 @@
 #include <string>
 #include <vector>
 
-#include "device.h"
+#include "activation.h"
 #include "operands.h"
 
 namespace PIPE_DEVICE {
+
+// Activations of a call: how they may be stored, and as a kernel takes them.
+#ifdef PIPE_FOR_CUDA
+inline constexpr Storages activation = float_or_bf16;
+inline In in(const Tensor& t) { return {t.data, t ? t.buffer->storage : Storage::float32}; }
+inline Out out(const Tensor& t) { return {t.data, t.buffer->storage}; }
+#else
+inline constexpr Storages activation = float_only;
+inline In in(const Tensor& t) { return t.f32(); }
+inline Out out(const Tensor& t) { return t.f32(); }
+#endif
 
 // One call, resolved: what to run, and how much workspace it needs of the CPU's Context, in floats.
 struct Step {

@@ -57,4 +57,14 @@ void adamw_update(Context& context, float* out, const float* p, const float* m, 
   });
 }
 
+void adamw_all(Context& context, const Parameter* parameters, size_t count, const float* norm, const float* hyper,
+               const AdamW& a, double max_norm) {
+  for (size_t i = 0; i < count; ++i) {
+    const Parameter& each = parameters[i];
+    adamw_mean(context, each.m, each.m, each.g, norm, a.beta1, max_norm, each.size);
+    adamw_variance(context, each.v, each.v, each.g, norm, a.beta2, max_norm, each.size);
+    adamw_update(context, each.p, each.p, each.m, each.v, hyper, a, each.size);
+  }
+}
+
 }  // namespace pipe

@@ -28,7 +28,8 @@ Head head_of(const float* qkv, int64_t index, const AttentionShape& s) {
 }
 
 // p[rows, keys]: the attention of queries [first, first + rows) to keys [0, keys = first + rows); 0 past the query.
-void attend(float* p, const Head& head, int64_t first, int64_t rows, float* packing) {
+// lse[rows], or none: the logarithm of each softmax's denominator.
+void attend(float* p, float* lse, const Head& head, int64_t first, int64_t rows, float* packing) {
   const int64_t keys = first + rows;
   gemm({rows,
         keys,
@@ -40,7 +41,8 @@ void attend(float* p, const Head& head, int64_t first, int64_t rows, float* pack
        packing);
   for (int64_t i = 0; i < rows; ++i) {
     const int64_t seen = first + i + 1;
-    softmax(p + i * keys, seen, head.scale);
+    const float of_row = softmax(p + i * keys, seen, head.scale);
+    if (lse != nullptr) lse[i] = of_row;
     std::fill(p + i * keys + seen, p + (i + 1) * keys, 0.0f);
   }
 }
@@ -64,7 +66,7 @@ size_t causal_attention_local(const AttentionShape& s) {
   return static_cast<size_t>(2 * std::min(query_block, s.T) * s.T);
 }
 
-void causal_attention_forward(Context& context, float* y, const float* qkv, const AttentionShape& s) {
+void causal_attention_forward(Context& context, float* y, float* lse, const float* qkv, const AttentionShape& s) {
   context.pool.split(s.B * s.heads, 1, [&](int thread, int64_t begin, int64_t end) {
     float* p = context.local_of(thread);
     float* packing = context.packing_of(thread);
@@ -74,7 +76,7 @@ void causal_attention_forward(Context& context, float* y, const float* qkv, cons
       for (int64_t first = 0; first < s.T; first += query_block) {
         const int64_t rows = std::min(query_block, s.T - first);
         const int64_t keys = first + rows;
-        attend(p, head, first, rows, packing);
+        attend(p, lse == nullptr ? nullptr : lse + index * s.T + first, head, first, rows, packing);
         gemm({rows, head.width, keys, {p, keys, false}, Right::of(head.v, head.stride, false), out + first * s.C, s.C},
              packing);
       }
@@ -82,8 +84,9 @@ void causal_attention_forward(Context& context, float* y, const float* qkv, cons
   });
 }
 
-void causal_attention_backward(Context& context, float* dqkv, const float* dy, const float* qkv,
-                               const AttentionShape& s) {
+// The scores of a block are cheap beside what reading y and lse would save, so that both are computed again.
+void causal_attention_backward(Context& context, float* dqkv, const float* dy, const float* qkv, const float*,
+                               const float*, const AttentionShape& s) {
   context.pool.split(s.B * s.heads, 1, [&](int thread, int64_t begin, int64_t end) {
     float* p = context.local_of(thread);
     float* ds = p + std::min(query_block, s.T) * s.T;
@@ -100,7 +103,7 @@ void causal_attention_backward(Context& context, float* dqkv, const float* dy, c
         const int64_t rows = std::min(query_block, s.T - first);
         const int64_t keys = first + rows;
         const float* d = dout + first * s.C;
-        attend(p, head, first, rows, packing);
+        attend(p, nullptr, head, first, rows, packing);
         gemm({rows, keys, head.width, {d, s.C, false}, Right::of(head.v, head.stride, true), ds, keys}, packing);
         softmax_backward(ds, p, head, first, rows);
         gemm({rows,

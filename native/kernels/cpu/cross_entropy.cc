@@ -53,6 +53,11 @@ void cross_entropy_backward_hidden(Context& context, float* dhidden, const float
   });
 }
 
+void cross_entropy_with_gradient(Context& context, float* mean, float* dhidden, const float* dloss, const Loss& loss) {
+  cross_entropy_forward(context, mean, loss);
+  cross_entropy_backward_hidden(context, dhidden, dloss, loss);
+}
+
 void cross_entropy_backward_table(Context& context, float* dtable, const float* dloss, const Loss& loss) {
   const LossWorkspace workspace(context, loss);
   const int64_t counted = count_targets(loss, workspace.index);

@@ -44,9 +44,9 @@ void layer_norm_forward(Context& context, float* y, const float* x, Weights gain
   });
 }
 
-// With z = (x - mean) * scale and g = dy * gain: dx = scale * (g - mean(g) - z * mean(g * z)).
+// With z = (x - mean) * scale and g = dy * gain: dx = scale * (g - mean(g) - z * mean(g * z)) + added.
 void layer_norm_backward_input(Context& context, float* dx, const float* dy, const float* x, Weights gain,
-                               float epsilon, int64_t N, int64_t C) {
+                               const float* added, float epsilon, int64_t N, int64_t C) {
   const float* gains = read_weights(gain, 0, C, context.shared);
   context.pool.split(N, rows_grain(C), [&](int, int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
@@ -59,7 +59,8 @@ void layer_norm_backward_input(Context& context, float* dx, const float* dy, con
       const float mean_gz =
           sum_terms(C, [&](int64_t i, int64_t n) { return g(i, n) * z(i, n); }) / static_cast<float>(C);
       for_vectors(0, C, [&](int64_t i, int64_t n) {
-        store(dx + row * C + i, m.scale * (g(i, n) - mean_g - z(i, n) * mean_gz), n);
+        const Floats d_in = m.scale * (g(i, n) - mean_g - z(i, n) * mean_gz);
+        store(dx + row * C + i, added == nullptr ? d_in : d_in + load(added + row * C + i, n), n);
       });
     }
   });

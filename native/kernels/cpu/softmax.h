@@ -1,6 +1,7 @@
 // The pieces of a softmax over one row.
 #pragma once
 
+#include <cmath>
 #include <limits>
 
 #include "math.h"
@@ -21,8 +22,8 @@ inline float sum_exp(const float* x, int64_t n, float shift) {
   return sum_terms(n, [&](int64_t i, int64_t count) { return exp(load(x + i, count) - shift); });
 }
 
-// x = softmax(scale x) in place, scale > 0.
-inline void softmax(float* x, int64_t n, float scale) {
+// x = softmax(scale x) in place, scale > 0. Returns the logarithm of the sum of e^(scale x).
+inline float softmax(float* x, int64_t n, float scale) {
   const float shift = row_max(x, n);
   const float total = sum_terms(n, [&](int64_t i, int64_t count) {
     const Floats e = exp((load(x + i, count) - shift) * scale);
@@ -32,6 +33,7 @@ inline void softmax(float* x, int64_t n, float scale) {
   const float inverse = 1 / total;
   map(
       0, n, x, [inverse](Floats v) { return v * inverse; }, x);
+  return scale * shift + std::log(total);
 }
 
 }  // namespace pipe

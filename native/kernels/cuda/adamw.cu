@@ -11,6 +11,53 @@ __device__ double clip(double norm, double max_norm) {
   return max_norm == 0 ? 1.0 : fmin(1.0, max_norm / (norm + 1e-6));
 }
 
+// As many parameters as one launch takes: their addresses travel as an argument.
+constexpr int most_parameters = 64;
+constexpr int update_threads = 256;
+constexpr int64_t elements_per_block = update_threads * 4;
+
+struct Parameters {
+  int count;
+  Parameter of[most_parameters];
+  int64_t first_block[most_parameters];
+};
+
+struct Rates {
+  double beta1, beta2, max_norm;
+  float epsilon, weight_decay;
+};
+
+// Mean, variance and update of each parameter, in one pass over each: a block takes elements of one parameter. What all
+// elements share is computed once a block, in float64: in float32, 1 - beta^t would keep few digits.
+__global__ void __launch_bounds__(update_threads)
+    update_all(Parameters parameters, const float* norm, const float* hyper, Rates rates) {
+  __shared__ float clipping, mean_scale, variance_scale;
+  if (threadIdx.x == 0) {
+    clipping = static_cast<float>(clip(*norm, rates.max_norm));
+    mean_scale = static_cast<float>(1 / (1 - pow(rates.beta1, static_cast<double>(hyper[1]))));
+    variance_scale = static_cast<float>(1 / (1 - pow(rates.beta2, static_cast<double>(hyper[1]))));
+  }
+  __syncthreads();
+  int which = 0;
+  while (which + 1 < parameters.count && parameters.first_block[which + 1] <= blockIdx.x) ++which;
+  const Parameter& parameter = parameters.of[which];
+  const float kept_mean = static_cast<float>(rates.beta1), kept_variance = static_cast<float>(rates.beta2);
+  const float mean_share = static_cast<float>(1 - rates.beta1), variance_share = static_cast<float>(1 - rates.beta2);
+  const int64_t begin = (blockIdx.x - parameters.first_block[which]) * elements_per_block;
+  const int64_t end = min(parameter.size, begin + elements_per_block);
+#pragma unroll 4
+  for (int64_t i = begin + threadIdx.x; i < end; i += update_threads) {
+    const float gradient = clipping * parameter.g[i];
+    const float mean = kept_mean * parameter.m[i] + mean_share * gradient;
+    const float variance = kept_variance * parameter.v[i] + variance_share * (gradient * gradient);
+    const float p = parameter.p[i];
+    const float step = mean * mean_scale / (sqrtf(variance * variance_scale) + rates.epsilon);
+    parameter.m[i] = mean;
+    parameter.v[i] = variance;
+    parameter.p[i] = p - hyper[0] * (step + rates.weight_decay * p);
+  }
+}
+
 }  // namespace
 
 // Constants that depend on data on the device (norm, hyper) are computed in float64 by each thread: in float32, 1 -
@@ -51,6 +98,21 @@ void adamw_update(Context& context, float* out, const float* p, const float* m, 
     return parameter - hyper[0] * (step + decay * parameter);
   };
   map(context, n, out, update, p, m, v);
+}
+
+void adamw_all(Context& context, const Parameter* parameters, size_t count, const float* norm, const float* hyper,
+               const AdamW& a, double max_norm) {
+  const Rates rates{a.beta1, a.beta2, max_norm, static_cast<float>(a.epsilon), static_cast<float>(a.weight_decay)};
+  for (size_t begin = 0; begin < count; begin += most_parameters) {
+    Parameters some{};
+    int64_t of_launch = 0;
+    for (size_t i = begin; i < count && some.count < most_parameters; ++i, ++some.count) {
+      some.of[some.count] = parameters[i];
+      some.first_block[some.count] = of_launch;
+      of_launch += ceil_div(parameters[i].size, elements_per_block);
+    }
+    launch(context, update_all, blocks(of_launch), update_threads, 0, some, norm, hyper, rates);
+  }
 }
 
 }  // namespace pipe::cuda

@@ -7,16 +7,15 @@ namespace pipe::cuda {
 namespace {
 
 template <class F>
-void apply(Context& context, const F& f, float* out, const float* a, int64_t a_size, const float* b, int64_t b_size,
-           int64_t n) {
+void apply(Context& context, const F& f, Out out, In a, int64_t a_size, In b, int64_t b_size, int64_t n) {
   if (a_size == n && b_size == n)
     return map(
         context, n, out, [f] __device__(int64_t, float x, float y) { return f(x, y); }, a, b);
   if (a_size == n)
     return map(
-        context, n, out, [f, b, b_size] __device__(int64_t i, float x) { return f(x, b[i % b_size]); }, a);
+        context, n, out, [f, b, b_size] __device__(int64_t i, float x) { return f(x, load(b, i % b_size)); }, a);
   map(
-      context, n, out, [f, a, a_size] __device__(int64_t i, float y) { return f(a[i % a_size], y); }, b);
+      context, n, out, [f, a, a_size] __device__(int64_t i, float y) { return f(load(a, i % a_size), y); }, b);
 }
 
 struct Sum {
@@ -31,8 +30,8 @@ struct Multiplied {
 
 }  // namespace
 
-void arithmetic(Context& context, Arithmetic operation, float* out, const float* a, int64_t a_size, const float* b,
-                int64_t b_size, int64_t n) {
+void arithmetic(Context& context, Arithmetic operation, Out out, In a, int64_t a_size, In b, int64_t b_size,
+                int64_t n) {
   switch (operation) {
     case Arithmetic::add:
       return apply(context, Sum{}, out, a, a_size, b, b_size, n);

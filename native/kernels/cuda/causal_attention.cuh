@@ -39,8 +39,15 @@ void with_head_width(const AttentionShape& s, const Body& body) {
   throw ProgramError("has heads of width " + std::to_string(width) + "; on a GPU they are at most 128 wide");
 }
 
-// The same on tensor cores: operands rounded to bf16, softmax and sums in float32.
-void causal_attention_forward_bf16(Context&, float* y, const float* qkv, const AttentionShape&);
-void causal_attention_backward_bf16(Context&, float* dqkv, const float* dy, const float* qkv, const AttentionShape&);
+// y[B, T, C] and, where it is given, lse[B * heads, T]: the natural logarithm of each softmax's denominator. In float32,
+// and on tensor cores: there scores, softmax and sums are float32, operands bf16.
+void attend(Context&, float* y, float* lse, const float* qkv, const AttentionShape&);
+void attend(Context&, __nv_bfloat16* y, float* lse, const __nv_bfloat16* qkv, const AttentionShape&);
+
+// dqkv[B, T, 3C], given dy, lse, and delta[B * heads, T]: the sum of dy * y over each head of a row.
+void attend_backward(Context&, float* dqkv, const float* dy, const float* qkv, const float* lse, const float* delta,
+                     const AttentionShape&);
+void attend_backward(Context&, __nv_bfloat16* dqkv, const __nv_bfloat16* dy, const __nv_bfloat16* qkv, const float* lse,
+                     const float* delta, const AttentionShape&);
 
 }  // namespace pipe::cuda

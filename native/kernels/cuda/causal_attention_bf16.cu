@@ -1,74 +1,60 @@
-// Causal self-attention on tensor cores (Dao 2023, FlashAttention-2), in tiles of 64 queries by 64 keys: operands are
-// rounded to bf16 as they enter shared memory; scores, softmax and sums are float32 in registers, so that no T x T
-// matrix exists.
+// Causal self-attention on tensor cores (Dao 2023, FlashAttention-2), in tiles of 64 queries by 64 keys: operands are bf16;
+// scores, softmax and sums are float32 in registers, so that no T x T matrix exists. While a tile is multiplied, the next
+// is on its way to shared memory.
+#include <cuda_pipeline_primitives.h>
+
 #include "causal_attention.cuh"
+#include "tensor_cores.cuh"
 
 namespace pipe::cuda {
 
 namespace {
 
+using Half = __nv_bfloat16;
+
 constexpr int tile = attention_tile;
 constexpr int warps = tile / 16;  // each has 16 rows of the tile
 constexpr int threads = warps * warp;
 constexpr float log2_e = 1.4426950408889634f;
+constexpr float ln_2 = 0.6931471805599453f;
 
 // Rows are 16 bytes longer than they need be, so that the eight rows of an ldmatrix lie in different banks.
 template <int D>
-using Tile = __nv_bfloat16[tile][D + 8];
+using Tile = Half[tile][D + 8];
 
-// Four 8 x 8 matrices, a row of one at each lane's address; transposed on the way for `trans`.
-__device__ void load_matrices(uint32_t (&r)[4], const __nv_bfloat16* row) {
-  const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(address));
-}
-__device__ void load_matrices_trans(uint32_t (&r)[4], const __nv_bfloat16* row) {
-  const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
-  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-               : "r"(address));
-}
-
-// c[16, 8] += a[16, 16] b[16, 8]. A lane holds of c: rows lane / 4 and lane / 4 + 8, columns lane % 4 * 2 and the next.
-__device__ void multiply_add(float (&c)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, "
-      "%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
-__device__ uint32_t pack(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return *reinterpret_cast<const uint32_t*>(&pair);
-}
+// A warp's 16 rows of a left operand, in pieces of 16 columns, as the tensor cores take them.
+template <int D>
+using Left = uint32_t[D / 16][4];
 
 // A warp's 16 rows of a product, in pieces of 8 columns.
 template <int columns>
 using Rows = float[columns / 8][4];
 
-// s = a b^T for the warp's rows of a: [16, 64], from tiles whose rows are D long.
 template <int D>
-__device__ void multiply_transposed(Rows<tile>& s, const Tile<D>& a, const Tile<D>& b) {
+__device__ void load_left(Left<D>& to, const Tile<D>& a) {
   const int lane = threadIdx.x % warp;
   const int first = threadIdx.x / warp * 16;
+#pragma unroll
+  for (int k = 0; k < D; k += 16) load_matrices(to[k / 16], &a[first + lane % 16][k + lane / 16 * 8]);
+}
+
+// s = a b^T for the warp's rows of a: [16, 64].
+template <int D>
+__device__ void multiply_transposed(Rows<tile>& s, const Left<D>& a, const Tile<D>& b) {
+  const int lane = threadIdx.x % warp;
 #pragma unroll
   for (int n = 0; n < tile / 8; ++n)
 #pragma unroll
     for (int i = 0; i < 4; ++i) s[n][i] = 0;
 #pragma unroll
-  for (int k = 0; k < D; k += 16) {
-    uint32_t left[4];
-    load_matrices(left, &a[first + lane % 16][k + lane / 16 * 8]);
+  for (int k = 0; k < D; k += 16)
 #pragma unroll
     for (int n = 0; n < tile; n += 16) {
       uint32_t right[4];
       load_matrices(right, &b[n + lane % 8 + lane / 16 * 8][k + lane / 8 % 2 * 8]);
-      multiply_add(s[n / 8], left, right[0], right[1]);
-      multiply_add(s[n / 8 + 1], left, right[2], right[3]);
+      multiply_add(s[n / 8], a[k / 16], right[0], right[1]);
+      multiply_add(s[n / 8 + 1], a[k / 16], right[2], right[3]);
     }
-  }
 }
 
 // out += p b for the warp's rows p [16, 64], rounded to bf16, and a tile b [64, D].
@@ -80,8 +66,8 @@ __device__ void accumulate(Rows<D>& out, const Rows<tile>& p, const Tile<D>& b) 
     // The registers of two pieces of a product are, in this order, those of a left operand.
     const float(&low)[4] = p[k / 8];
     const float(&high)[4] = p[k / 8 + 1];
-    const uint32_t left[4] = {pack(low[0], low[1]), pack(low[2], low[3]), pack(high[0], high[1]),
-                              pack(high[2], high[3])};
+    const uint32_t left[4] = {bf16_pair(low[0], low[1]), bf16_pair(low[2], low[3]), bf16_pair(high[0], high[1]),
+                              bf16_pair(high[2], high[3])};
 #pragma unroll
     for (int n = 0; n < D; n += 16) {
       uint32_t right[4];
@@ -92,26 +78,22 @@ __device__ void accumulate(Rows<D>& out, const Rows<tile>& p, const Tile<D>& b) 
   }
 }
 
-// Rows [first, first + 64) of a float32 matrix of which T are real, `width` columns of D, rounded to bf16; zeros
-// elsewhere.
+// Begins to load rows [first, first + 64) of a matrix of which T are real, `width` columns of D; zeros elsewhere. Done
+// when its __pipeline_commit has been waited for and the block has met.
 template <int D>
-__device__ void load_tile(Tile<D>& to, const float* from, int64_t first, int64_t T, int64_t stride, int width) {
-  const bool vectors = width % 4 == 0 && stride % 4 == 0;
-  for (int i = threadIdx.x; i < tile * D / 4; i += threads) {
-    const int row = i / (D / 4);
-    const int column = i % (D / 4) * 4;
-    const float* x = from + (first + row) * stride + column;
-    float v[4] = {};
-    if (first + row < T) {
-      if (vectors) {
-        if (column < width) *reinterpret_cast<float4*>(v) = *reinterpret_cast<const float4*>(x);
-      } else {
-        for (int c = 0; c < 4; ++c) v[c] = column + c < width ? x[c] : 0.0f;
-      }
+__device__ void load_tile(Tile<D>& to, const Half* from, int64_t first, int64_t T, int64_t stride, int width) {
+  const bool vectors = width % 8 == 0 && stride % 8 == 0;
+  for (int i = threadIdx.x; i < tile * D / 8; i += threads) {
+    const int row = i / (D / 8);
+    const int column = i % (D / 8) * 8;
+    const Half* x = from + (first + row) * stride + column;
+    Half* place = &to[row][column];
+    const bool real = first + row < T && column < width;
+    if (vectors) {
+      __pipeline_memcpy_async(place, real ? x : from, 16, real ? 0 : 16);
+    } else {
+      for (int c = 0; c < 8; ++c) place[c] = real && column + c < width ? x[c] : __float2bfloat16_rn(0.0f);
     }
-    uint32_t* pairs = reinterpret_cast<uint32_t*>(&to[row][column]);
-    pairs[0] = pack(v[0], v[1]);
-    pairs[1] = pack(v[2], v[3]);
   }
 }
 
@@ -131,58 +113,94 @@ __device__ int column_of(int n, int i) { return n * 8 + threadIdx.x % 4 * 2 + i 
 
 // Writes the warp's rows, those that are real.
 template <int D>
-__device__ void store_rows(float* to, const Rows<D>& rows, int64_t first, int64_t T, int64_t stride, int width) {
+__device__ void store_rows(Half* to, const Rows<D>& rows, int64_t first, int64_t T, int64_t stride, int width) {
+  const bool pairs = width % 2 == 0 && stride % 2 == 0;
 #pragma unroll
   for (int n = 0; n < D / 8; ++n)
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int64_t row = first + row_of(i);
-      const int column = column_of(n, i);
-      if (row < T && column < width) to[row * stride + column] = rows[n][i];
+    for (int half = 0; half < 2; ++half) {
+      const int64_t row = first + row_of(2 * half);
+      const int column = column_of(n, 0);
+      if (row >= T || column >= width) continue;
+      Half* place = to + row * stride + column;
+      const float low = rows[n][2 * half], high = rows[n][2 * half + 1];
+      if (pairs) {
+        *reinterpret_cast<uint32_t*>(place) = bf16_pair(low, high);
+      } else {
+        place[0] = __float2bfloat16_rn(low);
+        if (column + 1 < width) place[1] = __float2bfloat16_rn(high);
+      }
     }
+}
+
+// Two tiles of each of two matrices: one is multiplied while the other is loaded.
+template <int D>
+struct Pairs {
+  Tile<D> a[2], b[2];
+};
+
+// Calls load(stage, first) for each tile from `begin` to `end`, one ahead of body(stage, first).
+template <class Load, class Body>
+__device__ void pipelined(int64_t begin, int64_t end, const Load& load, const Body& body) {
+  load(0, begin);
+  __pipeline_commit();
+  int stage = 0;
+  for (int64_t first = begin; first < end; first += tile, stage ^= 1) {
+    if (first + tile < end) load(stage ^ 1, first + tile);
+    __pipeline_commit();
+    __pipeline_wait_prior(1);
+    __syncthreads();
+    body(stage, first);
+    __syncthreads();
+  }
 }
 
 template <int D>
 struct ForwardTiles {
-  Tile<D> q, k, v;
+  Tile<D> q;
+  Pairs<D> kv;
 };
 
-// As attention_forward of causal_attention.cu: y, or lse and delta for the backward pass, which is computed with the
-// same rounding as y was.
+// As attention_forward of causal_attention_float32.cu.
 template <int D>
-__global__ void __launch_bounds__(threads)
-    attention_forward(float* y, float* lse, float* delta, const float* dy, const float* qkv, Heads h) {
+__global__ void __launch_bounds__(threads) attention_forward(Half* y, float* lse, const Half* qkv, Heads h) {
   extern __shared__ __align__(16) char memory[];
   ForwardTiles<D>& t = *reinterpret_cast<ForwardTiles<D>*>(memory);
   const int64_t head = blockIdx.y;
   const int64_t tile_first = int64_t{gridDim.x - 1 - blockIdx.x} * tile;
   const int64_t first = tile_first + threadIdx.x / warp * 16;
-  const float* q = qkv + h.in_qkv(head);
+  const Half* q = qkv + h.in_qkv(head);
   const float scale = h.scale * log2_e;
-  load_tile<D>(t.q, q, tile_first, h.T, 3 * h.C, h.width);
+  Left<D> queries;
   Rows<D> out = {};
   float largest[2] = {-INFINITY, -INFINITY};
   float total[2] = {};
-  for (int64_t key = 0; key <= tile_first; key += tile) {
-    __syncthreads();
-    load_tile<D>(t.k, q + h.C, key, h.T, 3 * h.C, h.width);
-    load_tile<D>(t.v, q + 2 * h.C, key, h.T, 3 * h.C, h.width);
-    __syncthreads();
+  load_tile<D>(t.q, q, tile_first, h.T, 3 * h.C, h.width);
+  const auto load = [&](int stage, int64_t key) {
+    load_tile<D>(t.kv.a[stage], q + h.C, key, h.T, 3 * h.C, h.width);
+    load_tile<D>(t.kv.b[stage], q + 2 * h.C, key, h.T, 3 * h.C, h.width);
+  };
+  pipelined(0, tile_first + tile, load, [&](int stage, int64_t key) {
+    if (key == 0) load_left<D>(queries, t.q);
     Rows<tile> s;
-    multiply_transposed<D>(s, t.q, t.k);
+    multiply_transposed<D>(s, queries, t.kv.a[stage]);
+    if (key == tile_first) {
+#pragma unroll
+      for (int n = 0; n < tile / 8; ++n)
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          if (key + column_of(n, i) > first + row_of(i)) s[n][i] = -INFINITY;
+    }
     float most[2] = {largest[0], largest[1]};
 #pragma unroll
     for (int n = 0; n < tile / 8; ++n)
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        s[n][i] = key + column_of(n, i) <= first + row_of(i) ? s[n][i] * scale : -INFINITY;
-        most[i / 2] = fmaxf(most[i / 2], s[n][i]);
-      }
+      for (int i = 0; i < 4; ++i) most[i / 2] = fmaxf(most[i / 2], s[n][i]);
     float kept[2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       most[half] = row_max(most[half]);
-      kept[half] = exp2f(largest[half] - most[half]);  // the first tile holds key 0, so that `most` is finite
+      kept[half] = exp2f((largest[half] - most[half]) * scale);  // the first tile holds key 0: `most` is finite
       largest[half] = most[half];
       total[half] *= kept[half];
     }
@@ -190,154 +208,172 @@ __global__ void __launch_bounds__(threads)
     for (int n = 0; n < tile / 8; ++n)
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        s[n][i] = exp2f(s[n][i] - most[i / 2]);
+        s[n][i] = exp2f((s[n][i] - most[i / 2]) * scale);
         total[i / 2] += s[n][i];
       }
 #pragma unroll
     for (int n = 0; n < D / 8; ++n)
 #pragma unroll
       for (int i = 0; i < 4; ++i) out[n][i] *= kept[i / 2];
-    accumulate<D>(out, s, t.v);
-  }
-  total[0] = row_sum(total[0]);
-  total[1] = row_sum(total[1]);
-#pragma unroll
-  for (int n = 0; n < D / 8; ++n)
-#pragma unroll
-    for (int i = 0; i < 4; ++i) out[n][i] /= total[i / 2];
-  if (y != nullptr) return store_rows<D>(y + h.in_out(head), out, first, h.T, h.C, h.width);
-  float weighted[2] = {};
-#pragma unroll
-  for (int n = 0; n < D / 8; ++n)
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int64_t row = first + row_of(i);
-      const int column = column_of(n, i);
-      if (row < h.T && column < h.width) weighted[i / 2] += out[n][i] * dy[h.in_out(head) + row * h.C + column];
-    }
+    accumulate<D>(out, s, t.kv.b[stage]);
+  });
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
+    const float sum = row_sum(total[half]);
+#pragma unroll
+    for (int n = 0; n < D / 8; ++n) out[n][2 * half] /= sum, out[n][2 * half + 1] /= sum;
     const int64_t row = first + row_of(2 * half);
-    const float sum = row_sum(weighted[half]);
-    if (threadIdx.x % 4 != 0 || row >= h.T) continue;
-    lse[head * h.T + row] = largest[half] + log2f(total[half]);  // of base 2
-    delta[head * h.T + row] = sum;
+    if (lse != nullptr && threadIdx.x % 4 == 0 && row < h.T)
+      lse[head * h.T + row] = (largest[half] * scale + log2f(sum)) * ln_2;
   }
+  store_rows<D>(y + h.in_out(head), out, first, h.T, h.C, h.width);
 }
 
-template <int D>
-struct BackwardTiles {
-  Tile<D> q, k, v, d;  // d: a tile of dy
-  float lse[tile], delta[tile];
-};
-
-template <int D>
-__device__ void load_queries(BackwardTiles<D>& t, const float* q, const float* d, const float* lse, const float* delta,
-                             int64_t first, const Heads& h) {
-  load_tile<D>(t.q, q, first, h.T, 3 * h.C, h.width);
-  load_tile<D>(t.d, d, first, h.T, h.C, h.width);
-  if (threadIdx.x < tile) {
-    const bool real = first + threadIdx.x < h.T;
-    t.lse[threadIdx.x] = real ? lse[first + threadIdx.x] : INFINITY;  // exp2(s - infinity) = 0: rows that are not there
-    t.delta[threadIdx.x] = real ? delta[first + threadIdx.x] : 0.0f;
-  }
-}
-
-// s becomes p = softmax(scores), and dp the gradient of the scores; query and key give each register's place.
-template <class Query, class Key>
-__device__ void softmax_backward(Rows<tile>& s, Rows<tile>& dp, const float* lse, const float* delta, float scale,
-                                 int64_t queries, int64_t keys, const Query& query, const Key& key) {
+// Scores s become p = softmax(scores), and dp their gradient. `seen` tells which are not masked; lse, of base 2, and delta
+// are those of each register's query.
+template <class Seen, class OfQuery>
+__device__ void softmax_backward(Rows<tile>& s, Rows<tile>& dp, float scale, const Seen& seen, const OfQuery& lse,
+                                 const OfQuery& delta) {
 #pragma unroll
   for (int n = 0; n < tile / 8; ++n)
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      const int q = query(n, i);
-      const bool seen = keys + key(n, i) <= queries + q;
-      s[n][i] = seen ? exp2f(s[n][i] * (scale * log2_e) - lse[q]) : 0.0f;
-      dp[n][i] = s[n][i] * (dp[n][i] - delta[q]) * scale;
+      const float p = exp2f(s[n][i] * (scale * log2_e) - lse(n, i));
+      s[n][i] = seen(n, i) ? p : 0.0f;
+      dp[n][i] = s[n][i] * (dp[n][i] - delta(n, i)) * scale;
     }
 }
 
+// What a register's query has, by row: [half].
+struct ByRow {
+  float of[2];
+  __device__ float operator()(int, int i) const { return of[i / 2]; }
+};
+// By column: [query of the tile], in shared memory.
+struct ByColumn {
+  const float* of;
+  __device__ float operator()(int n, int i) const { return of[column_of(n, i)]; }
+};
+
+template <int D>
+struct QueriesTiles {
+  Tile<D> q, d;  // d: a tile of dy
+  Pairs<D> kv;
+};
+
 // The queries' part of dqkv: a block takes a tile of queries and goes over the keys that they see.
 template <int D>
-__global__ void __launch_bounds__(threads) attention_backward_queries(float* dqkv, const float* dy, const float* qkv,
+__global__ void __launch_bounds__(threads) attention_backward_queries(Half* dqkv, const Half* dy, const Half* qkv,
                                                                       const float* lse, const float* delta, Heads h) {
   extern __shared__ __align__(16) char memory[];
-  BackwardTiles<D>& t = *reinterpret_cast<BackwardTiles<D>*>(memory);
+  QueriesTiles<D>& t = *reinterpret_cast<QueriesTiles<D>*>(memory);
   const int64_t head = blockIdx.y;
-  const int64_t first = int64_t{gridDim.x - 1 - blockIdx.x} * tile;
-  const int warp_first = threadIdx.x / warp * 16;
-  const float* q = qkv + h.in_qkv(head);
-  load_queries<D>(t, q, dy + h.in_out(head), lse + head * h.T, delta + head * h.T, first, h);
-  Rows<D> dq = {};
-  for (int64_t key = 0; key <= first; key += tile) {
-    __syncthreads();
-    load_tile<D>(t.k, q + h.C, key, h.T, 3 * h.C, h.width);
-    load_tile<D>(t.v, q + 2 * h.C, key, h.T, 3 * h.C, h.width);
-    __syncthreads();
-    Rows<tile> s, dp;
-    multiply_transposed<D>(s, t.q, t.k);
-    multiply_transposed<D>(dp, t.d, t.v);
-    softmax_backward(
-        s, dp, t.lse, t.delta, h.scale, first, key, [=](int, int i) { return warp_first + row_of(i); },
-        [](int n, int i) { return column_of(n, i); });
-    accumulate<D>(dq, dp, t.k);
+  const int64_t tile_first = int64_t{gridDim.x - 1 - blockIdx.x} * tile;
+  const int64_t first = tile_first + threadIdx.x / warp * 16;
+  const Half* q = qkv + h.in_qkv(head);
+  ByRow of_lse, of_delta;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int64_t row = first + row_of(2 * half);
+    of_lse.of[half] = row < h.T ? lse[head * h.T + row] * log2_e : 0.0f;
+    of_delta.of[half] = row < h.T ? delta[head * h.T + row] : 0.0f;
   }
-  store_rows<D>(dqkv + h.in_qkv(head), dq, first + warp_first, h.T, 3 * h.C, h.width);
+  Left<D> queries, gradients;
+  Rows<D> dq = {};
+  load_tile<D>(t.q, q, tile_first, h.T, 3 * h.C, h.width);
+  load_tile<D>(t.d, dy + h.in_out(head), tile_first, h.T, h.C, h.width);
+  const auto load = [&](int stage, int64_t key) {
+    load_tile<D>(t.kv.a[stage], q + h.C, key, h.T, 3 * h.C, h.width);
+    load_tile<D>(t.kv.b[stage], q + 2 * h.C, key, h.T, 3 * h.C, h.width);
+  };
+  pipelined(0, tile_first + tile, load, [&](int stage, int64_t key) {
+    if (key == 0) {
+      load_left<D>(queries, t.q);
+      load_left<D>(gradients, t.d);
+    }
+    Rows<tile> s, dp;
+    multiply_transposed<D>(s, queries, t.kv.a[stage]);
+    multiply_transposed<D>(dp, gradients, t.kv.b[stage]);
+    const bool diagonal = key == tile_first;
+    softmax_backward(
+        s, dp, h.scale,
+        [&](int n, int i) { return !diagonal || key + column_of(n, i) <= first + row_of(i); }, of_lse, of_delta);
+    accumulate<D>(dq, dp, t.kv.a[stage]);
+  });
+  store_rows<D>(dqkv + h.in_qkv(head), dq, first, h.T, 3 * h.C, h.width);
 }
+
+template <int D>
+struct KeysTiles {
+  Tile<D> k, v;
+  Pairs<D> qd;
+  float lse[2][tile], delta[2][tile];
+};
 
 // The keys' and values' parts of dqkv: a block takes a tile of keys and goes over the queries that see them. Scores are
 // computed transposed, a warp having 16 keys, so that each sum has one owner and an order.
 template <int D>
-__global__ void __launch_bounds__(threads) attention_backward_keys(float* dqkv, const float* dy, const float* qkv,
+__global__ void __launch_bounds__(threads) attention_backward_keys(Half* dqkv, const Half* dy, const Half* qkv,
                                                                    const float* lse, const float* delta, Heads h) {
   extern __shared__ __align__(16) char memory[];
-  BackwardTiles<D>& t = *reinterpret_cast<BackwardTiles<D>*>(memory);
+  KeysTiles<D>& t = *reinterpret_cast<KeysTiles<D>*>(memory);
   const int64_t head = blockIdx.y;
-  const int64_t key = int64_t{blockIdx.x} * tile;
-  const int warp_first = threadIdx.x / warp * 16;
-  const float* q = qkv + h.in_qkv(head);
-  load_tile<D>(t.k, q + h.C, key, h.T, 3 * h.C, h.width);
-  load_tile<D>(t.v, q + 2 * h.C, key, h.T, 3 * h.C, h.width);
+  const int64_t tile_first = int64_t{blockIdx.x} * tile;
+  const int64_t first = tile_first + threadIdx.x / warp * 16;
+  const Half* q = qkv + h.in_qkv(head);
   Rows<D> dk = {}, dv = {};
-  for (int64_t first = key; first < h.T; first += tile) {
-    __syncthreads();
-    load_queries<D>(t, q, dy + h.in_out(head), lse + head * h.T, delta + head * h.T, first, h);
-    __syncthreads();
+  load_tile<D>(t.k, q + h.C, tile_first, h.T, 3 * h.C, h.width);
+  load_tile<D>(t.v, q + 2 * h.C, tile_first, h.T, 3 * h.C, h.width);
+  const auto load = [&](int stage, int64_t query) {
+    load_tile<D>(t.qd.a[stage], q, query, h.T, 3 * h.C, h.width);
+    load_tile<D>(t.qd.b[stage], dy + h.in_out(head), query, h.T, h.C, h.width);
+    const int64_t row = query + threadIdx.x;
+    if (threadIdx.x >= tile) return;
+    // exp2(s - infinity) = 0: rows that are not there add nothing.
+    t.lse[stage][threadIdx.x] = row < h.T ? lse[head * h.T + row] * log2_e : INFINITY;
+    t.delta[stage][threadIdx.x] = row < h.T ? delta[head * h.T + row] : 0.0f;
+  };
+  pipelined(tile_first, h.T, load, [&](int stage, int64_t query) {
     Rows<tile> s, dp;
-    multiply_transposed<D>(s, t.k, t.q);
-    multiply_transposed<D>(dp, t.v, t.d);
+    {
+      Left<D> keys;
+      load_left<D>(keys, t.k);
+      multiply_transposed<D>(s, keys, t.qd.a[stage]);
+    }
+    {
+      Left<D> values;
+      load_left<D>(values, t.v);
+      multiply_transposed<D>(dp, values, t.qd.b[stage]);
+    }
+    const bool diagonal = query == tile_first;
     softmax_backward(
-        s, dp, t.lse, t.delta, h.scale, first, key, [](int n, int i) { return column_of(n, i); },
-        [=](int, int i) { return warp_first + row_of(i); });
-    accumulate<D>(dv, s, t.d);
-    accumulate<D>(dk, dp, t.q);
-  }
-  float* to = dqkv + h.in_qkv(head);
-  store_rows<D>(to + h.C, dk, key + warp_first, h.T, 3 * h.C, h.width);
-  store_rows<D>(to + 2 * h.C, dv, key + warp_first, h.T, 3 * h.C, h.width);
+        s, dp, h.scale,
+        [&](int n, int i) { return !diagonal || first + row_of(i) <= query + column_of(n, i); },
+        ByColumn{t.lse[stage]}, ByColumn{t.delta[stage]});
+    accumulate<D>(dv, s, t.qd.b[stage]);
+    accumulate<D>(dk, dp, t.qd.a[stage]);
+  });
+  Half* to = dqkv + h.in_qkv(head);
+  store_rows<D>(to + h.C, dk, first, h.T, 3 * h.C, h.width);
+  store_rows<D>(to + 2 * h.C, dv, first, h.T, 3 * h.C, h.width);
 }
 
 }  // namespace
 
-void causal_attention_forward_bf16(Context& context, float* y, const float* qkv, const AttentionShape& s) {
+void attend(Context& context, Half* y, float* lse, const Half* qkv, const AttentionShape& s) {
   with_head_width(s, [&](auto D) {
-    launch(context, attention_forward<D>, attention_grid(s), threads, sizeof(ForwardTiles<D>), y, nullptr, nullptr,
-           nullptr, qkv, heads_of(s));
+    launch(context, attention_forward<D>, attention_grid(s), threads, sizeof(ForwardTiles<D>), y, lse, qkv,
+           heads_of(s));
   });
 }
 
-void causal_attention_backward_bf16(Context& context, float* dqkv, const float* dy, const float* qkv,
-                                    const AttentionShape& s) {
-  float* lse = context.take<float>(s.B * s.heads * s.T);
-  float* delta = context.take<float>(s.B * s.heads * s.T);
+void attend_backward(Context& context, Half* dqkv, const Half* dy, const Half* qkv, const float* lse,
+                     const float* delta, const AttentionShape& s) {
   with_head_width(s, [&](auto D) {
-    launch(context, attention_forward<D>, attention_grid(s), threads, sizeof(ForwardTiles<D>), nullptr, lse, delta, dy,
-           qkv, heads_of(s));
-    launch(context, attention_backward_queries<D>, attention_grid(s), threads, sizeof(BackwardTiles<D>), dqkv, dy, qkv,
+    launch(context, attention_backward_queries<D>, attention_grid(s), threads, sizeof(QueriesTiles<D>), dqkv, dy, qkv,
            lse, delta, heads_of(s));
-    launch(context, attention_backward_keys<D>, attention_grid(s), threads, sizeof(BackwardTiles<D>), dqkv, dy, qkv,
-           lse, delta, heads_of(s));
+    launch(context, attention_backward_keys<D>, attention_grid(s), threads, sizeof(KeysTiles<D>), dqkv, dy, qkv, lse,
+           delta, heads_of(s));
   });
 }
 

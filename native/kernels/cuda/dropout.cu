@@ -19,7 +19,7 @@ __device__ uint32_t mix(uint32_t h) {
 }  // namespace
 
 // An element is kept when (hash >> 8) * 2^-24 >= rate, here in integers.
-void dropout(Context& context, float* y, const float* x, const int32_t* step, const DropoutKey& key, int64_t n) {
+void dropout(Context& context, Out y, In x, const int32_t* step, const DropoutKey& key, int64_t n) {
   const uint32_t site = key.site * 0x9e3779b1u;
   const uint32_t seed = key.seed * 0x85ebca6bu;
   const uint32_t least = static_cast<uint32_t>(std::ceil(key.rate * 16777216.0));

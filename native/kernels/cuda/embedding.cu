@@ -1,5 +1,5 @@
 // Rows of a table by id, and the sum of gradients by id.
-#include "launch.cuh"
+#include "elements.cuh"
 
 namespace pipe::cuda {
 
@@ -10,9 +10,9 @@ void require_ids(Context& context, const int32_t* ids, int64_t N, int64_t V) {
 }
 
 // y[N, C] = table[ids]: a block a row.
-__global__ void embedding_forward_kernel(float* y, Weights table, const int32_t* ids, int64_t C) {
+__global__ void embedding_forward_kernel(Out y, In table, const int32_t* ids, int64_t C) {
   const int64_t row = ids[blockIdx.x];
-  for (int64_t c = threadIdx.x; c < C; c += blockDim.x) y[blockIdx.x * C + c] = weight_at(table, row * C + c);
+  for (int64_t c = threadIdx.x; c < C; c += blockDim.x) store(y, blockIdx.x * C + c, load(table, row * C + c));
 }
 
 // dtable[V, C], zeroed before. The block of an id's first occurrence adds up all its rows, in order, so that no two
@@ -33,9 +33,9 @@ __global__ void embedding_backward_kernel(float* dtable, const float* dy, const 
 
 }  // namespace
 
-void embedding_forward(Context& context, float* y, Weights table, const int32_t* ids, int64_t N, int64_t V, int64_t C) {
+void embedding_forward(Context& context, Out y, Weights table, const int32_t* ids, int64_t N, int64_t V, int64_t C) {
   require_ids(context, ids, N, V);
-  launch(context, embedding_forward_kernel, blocks(N), 256, 0, y, table, ids, C);
+  launch(context, embedding_forward_kernel, blocks(N), 256, 0, y, In(table), ids, C);
 }
 
 void embedding_backward(Context& context, float* dtable, const float* dy, const int32_t* ids, int64_t N, int64_t V,

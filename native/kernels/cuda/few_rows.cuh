@@ -1,6 +1,7 @@
 // Linear maps of few rows, as when one token is decoded: each weight is read once, and that is all the time it takes.
 #pragma once
 
+#include "elements.cuh"
 #include "nf4.cuh"
 
 namespace pipe::cuda {
@@ -10,24 +11,14 @@ constexpr int64_t most_few_rows = 8;
 
 // Rows of a matrix as floats, eight elements at a time; those past the row's end are 0. Stored as float32 or bf16:
 struct DenseRows {
-  Weights w;
+  In w;
   int64_t K;
 
   __device__ void load(int64_t row, int64_t k, float (&out)[8]) const {
     const int64_t first = row * K + k;
-    if (w.storage == Storage::bf16 && K % 8 == 0) {
-      const uint4 bits = *reinterpret_cast<const uint4*>(static_cast<const __nv_bfloat16*>(w.data) + first);
-      const __nv_bfloat162* pairs = reinterpret_cast<const __nv_bfloat162*>(&bits);
+    if (K % 8 == 0) return pipe::cuda::load<8>(out, w, first);
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const float2 pair = __bfloat1622float2(pairs[i]);
-        out[2 * i] = pair.x;
-        out[2 * i + 1] = pair.y;
-      }
-    } else {
-#pragma unroll
-      for (int i = 0; i < 8; ++i) out[i] = k + i < K ? weight_at(w, first + i) : 0.0f;
-    }
+    for (int i = 0; i < 8; ++i) out[i] = k + i < K ? pipe::cuda::load(w, first + i) : 0.0f;
   }
 };
 
@@ -56,14 +47,16 @@ struct Nf4Rows {
   }
 };
 
-// y[N, M] = x[N, K] W^T + bias: a warp an output column, which reads its row of W once, 256 elements at a time.
+// y[N, M] = x[N, K] W^T + bias + added: a warp an output column, which reads its row of W once, 256 elements at a time.
+// y may be added.
 template <class Rows, int N>
-__global__ void few_rows_forward(float* y, const float* x, Rows rows, Weights bias, int64_t M, int64_t K) {
+__global__ void few_rows_forward(Out y, In x, Rows rows, In bias, In added, int64_t M, int64_t K) {
   __shared__ float codebook[16];
   if constexpr (std::is_same_v<Rows, Nf4Rows>) {
     if (threadIdx.x < 16) codebook[threadIdx.x] = rows.w.codebook[threadIdx.x];
     __syncthreads();
   }
+  const DenseRows of_x{x, K};
   const int64_t m = int64_t{blockIdx.x} * (blockDim.x / warp) + threadIdx.x / warp;
   if (m >= M) return;
   float total[N] = {};
@@ -74,27 +67,31 @@ __global__ void few_rows_forward(float* y, const float* x, Rows rows, Weights bi
     else
       rows.load(m, k, w);
 #pragma unroll
-    for (int n = 0; n < N; ++n)
+    for (int n = 0; n < N; ++n) {
+      float v[8];
+      of_x.load(n, k, v);
 #pragma unroll
-      for (int i = 0; i < 8; ++i)
-        if (k + i < K) total[n] += x[n * K + k + i] * w[i];
+      for (int i = 0; i < 8; ++i) total[n] += v[i] * w[i];
+    }
   }
 #pragma unroll
   for (int n = 0; n < N; ++n) {
-    const float sum = warp_sum(total[n]);
-    if (threadIdx.x % warp == 0) y[n * M + m] = sum + (bias.data != nullptr ? weight_at(bias, m) : 0.0f);
+    float sum = warp_sum(total[n]);
+    if (threadIdx.x % warp != 0) continue;
+    if (bias.data != nullptr) sum += load(bias, m);
+    if (added.data != nullptr) sum += load(added, n * M + m);
+    store(y, n * M + m, sum);
   }
 }
 
 template <class Rows>
-void few_rows(Context& context, float* y, const float* x, const Rows& rows, Weights bias, int64_t N, int64_t M,
-              int64_t K) {
+void few_rows(Context& context, Out y, In x, const Rows& rows, In bias, In added, int64_t N, int64_t M, int64_t K) {
   constexpr int threads = 128;
-  using Kernel = void (*)(float*, const float*, Rows, Weights, int64_t, int64_t);
+  using Kernel = void (*)(Out, In, Rows, In, In, int64_t, int64_t);
   static const Kernel kernels[] = {few_rows_forward<Rows, 1>, few_rows_forward<Rows, 2>, few_rows_forward<Rows, 3>,
                                    few_rows_forward<Rows, 4>, few_rows_forward<Rows, 5>, few_rows_forward<Rows, 6>,
                                    few_rows_forward<Rows, 7>, few_rows_forward<Rows, 8>};
-  launch(context, kernels[N - 1], blocks(ceil_div(M, threads / warp)), threads, 0, y, x, rows, bias, M, K);
+  launch(context, kernels[N - 1], blocks(ceil_div(M, threads / warp)), threads, 0, y, x, rows, bias, added, M, K);
 }
 
 }  // namespace pipe::cuda

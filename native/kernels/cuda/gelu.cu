@@ -23,13 +23,13 @@ struct Sigmoid {
 
 }  // namespace
 
-void gelu_forward(Context& context, float* y, const float* x, int64_t n) {
+void gelu_forward(Context& context, Out y, In x, int64_t n) {
   map(
       context, n, y, [] __device__(int64_t, float v) { return v * Sigmoid(v).value; }, x);
 }
 
 // d/dx (x s) = s + x s (1 - s) 2u'
-void gelu_backward(Context& context, float* dx, const float* dy, const float* x, int64_t n) {
+void gelu_backward(Context& context, Out dx, In dy, In x, int64_t n) {
   const auto gradient = [] __device__(int64_t, float d, float v) {
     const Sigmoid s(v);
     const float slope_2u = two_sqrt_2_over_pi * (1 + 3 * cubic * v * v);

@@ -1,5 +1,4 @@
-// Launching kernels on a context's stream, and what every kernel file shares: weights as floats, 16 bits, sums in a
-// fixed order.
+// Launching kernels on a context's stream, and what every kernel file shares: 16 bits, sums in a fixed order.
 #pragma once
 
 #include <cuda_bf16.h>
@@ -38,12 +37,6 @@ inline void copy_bytes(Context& context, void* to, const void* from, size_t byte
 inline void zero_bytes(Context& context, void* memory, size_t bytes) {
   if (context.planning()) return;
   check(cudaMemsetAsync(memory, 0, bytes, context.stream), "a fill");
-}
-
-// Element i of weights, whatever their storage.
-__device__ inline float weight_at(const Weights& w, int64_t i) {
-  return w.storage == Storage::bf16 ? __bfloat162float(static_cast<const __nv_bfloat16*>(w.data)[i])
-                                    : static_cast<const float*>(w.data)[i];
 }
 
 constexpr int warp = 32;

@@ -1,66 +1,120 @@
-// Layer normalization (Ba et al. 2016, section 3) by row, and its gradients. Memory-bound: a block a row, which stays
-// in L1 between the passes; a single row, as in decoding, takes no longer than its sums.
+// Layer normalization (Ba et al. 2016, section 3) by row, and its gradients. Memory-bound: a warp a row, which stays in
+// L1 between the passes.
 #include "column_sums.cuh"
+#include "elements.cuh"
 
 namespace pipe::cuda {
 
 namespace {
 
-constexpr int threads = 256;
+constexpr int rows_per_block = 4;
+constexpr int threads = rows_per_block * warp;
+
+__device__ int64_t row_of_warp() { return int64_t{blockIdx.x} * rows_per_block + threadIdx.x / warp; }
 
 struct Moments {
   float mean;
   float scale;  // 1 / sqrt(variance + epsilon)
 };
 
-// Of a row of C elements, in every thread of its block. Two passes: a mean of squares less a squared mean would lose
+// Calls body(column) for each group of `width` neighbouring columns that a lane has of a row.
+template <int width, class Body>
+__device__ void for_columns(int64_t C, const Body& body) {
+  for (int64_t c = threadIdx.x % warp * width; c < C; c += warp * width) body(c);
+}
+
+// Of the C elements that begin at `first`, in every lane. Two passes: a mean of squares less a squared mean would lose
 // digits.
-__device__ Moments moments(const float* x, float epsilon, int64_t C) {
+template <int width>
+__device__ Moments moments(const In& x, int64_t first, float epsilon, int64_t C) {
   float total = 0;
-  for (int64_t c = threadIdx.x; c < C; c += threads) total += x[c];
-  const float mean = block_sum(total) / static_cast<float>(C);
+  for_columns<width>(C, [&](int64_t c) {
+    float v[width];
+    load<width>(v, x, first + c);
+#pragma unroll
+    for (int i = 0; i < width; ++i) total += v[i];
+  });
+  const float mean = warp_sum(total) / static_cast<float>(C);
   float squares = 0;
-  for (int64_t c = threadIdx.x; c < C; c += threads) squares += (x[c] - mean) * (x[c] - mean);
-  return {mean, 1 / sqrtf(block_sum(squares) / static_cast<float>(C) + epsilon)};
+  for_columns<width>(C, [&](int64_t c) {
+    float v[width];
+    load<width>(v, x, first + c);
+#pragma unroll
+    for (int i = 0; i < width; ++i) squares += (v[i] - mean) * (v[i] - mean);
+  });
+  return {mean, 1 / sqrtf(warp_sum(squares) / static_cast<float>(C) + epsilon)};
 }
 
-// y[N, C], given x[N, C], gain[C], bias[C]. y may be x: a thread writes what it alone still reads.
-__global__ void layer_norm_forward_kernel(float* y, const float* x, Weights gain, Weights bias, float epsilon,
-                                          int64_t C) {
-  const int64_t row = blockIdx.x;
-  const float* in = x + row * C;
-  const Moments m = moments(in, epsilon, C);
-  for (int64_t c = threadIdx.x; c < C; c += threads)
-    y[row * C + c] = (in[c] - m.mean) * m.scale * weight_at(gain, c) + weight_at(bias, c);
+// y[N, C], given x[N, C], gain[C], bias[C]. y may be x: a lane writes what it alone still reads.
+template <int width>
+__global__ void __launch_bounds__(threads)
+    layer_norm_forward_kernel(Out y, In x, In gain, In bias, float epsilon, int64_t N, int64_t C) {
+  const int64_t row = row_of_warp();
+  if (row >= N) return;
+  const Moments m = moments<width>(x, row * C, epsilon, C);
+  for_columns<width>(C, [&](int64_t c) {
+    float v[width], g[width], b[width];
+    load<width>(v, x, row * C + c);
+    load<width>(g, gain, c);
+    load<width>(b, bias, c);
+#pragma unroll
+    for (int i = 0; i < width; ++i) v[i] = (v[i] - m.mean) * m.scale * g[i] + b[i];
+    store<width>(y, row * C + c, v);
+  });
 }
 
-// With z = (x - mean) * scale and g = dy * gain: dx = scale * (g - mean(g) - z * mean(g * z)). dx may be dy.
-__global__ void layer_norm_backward_input_kernel(float* dx, const float* dy, const float* x, Weights gain,
-                                                 float epsilon, int64_t C) {
-  const int64_t row = blockIdx.x;
-  const float* in = x + row * C;
-  const float* d = dy + row * C;
-  const Moments m = moments(in, epsilon, C);
+// With z = (x - mean) * scale and g = dy * gain: dx = scale * (g - mean(g) - z * mean(g * z)) + added. dx may be dy or
+// added.
+template <int width>
+__global__ void __launch_bounds__(threads) layer_norm_backward_input_kernel(Out dx, In dy, In x, In gain, In added,
+                                                                            float epsilon, int64_t N, int64_t C) {
+  const int64_t row = row_of_warp();
+  if (row >= N) return;
+  const int64_t first = row * C;
+  const Moments m = moments<width>(x, first, epsilon, C);
   float total_g = 0;
   float total_gz = 0;
-  for (int64_t c = threadIdx.x; c < C; c += threads) {
-    const float g = d[c] * weight_at(gain, c);
-    total_g += g;
-    total_gz += g * ((in[c] - m.mean) * m.scale);
-  }
-  const float mean_g = block_sum(total_g) / static_cast<float>(C);
-  const float mean_gz = block_sum(total_gz) / static_cast<float>(C);
-  for (int64_t c = threadIdx.x; c < C; c += threads) {
-    const float z = (in[c] - m.mean) * m.scale;
-    dx[row * C + c] = m.scale * (d[c] * weight_at(gain, c) - mean_g - z * mean_gz);
-  }
+  // What a lane has of g and z at column c.
+  const auto terms = [&](float(&g)[width], float(&z)[width], int64_t c) {
+    float gains[width];
+    load<width>(gains, gain, c);
+    load<width>(g, dy, first + c);
+    load<width>(z, x, first + c);
+#pragma unroll
+    for (int i = 0; i < width; ++i) {
+      g[i] *= gains[i];
+      z[i] = (z[i] - m.mean) * m.scale;
+    }
+  };
+  for_columns<width>(C, [&](int64_t c) {
+    float g[width], z[width];
+    terms(g, z, c);
+#pragma unroll
+    for (int i = 0; i < width; ++i) {
+      total_g += g[i];
+      total_gz += g[i] * z[i];
+    }
+  });
+  const float mean_g = warp_sum(total_g) / static_cast<float>(C);
+  const float mean_gz = warp_sum(total_gz) / static_cast<float>(C);
+  for_columns<width>(C, [&](int64_t c) {
+    float g[width], z[width], sum[width] = {};
+    terms(g, z, c);
+    if (added.data != nullptr) load<width>(sum, added, first + c);
+#pragma unroll
+    for (int i = 0; i < width; ++i) sum[i] += m.scale * (g[i] - mean_g - z[i] * mean_gz);
+    store<width>(dx, first + c, sum);
+  });
 }
 
 // of_row[N]: the moments that the gain's gradient needs of each row.
-__global__ void moments_forward(Moments* of_row, const float* x, float epsilon, int64_t C) {
-  const int64_t row = blockIdx.x;
-  const Moments m = moments(x + row * C, epsilon, C);
-  if (threadIdx.x == 0) of_row[row] = m;
+template <int width>
+__global__ void __launch_bounds__(threads)
+    moments_forward(Moments* of_row, In x, float epsilon, int64_t N, int64_t C) {
+  const int64_t row = row_of_warp();
+  if (row >= N) return;
+  const Moments m = moments<width>(x, row * C, epsilon, C);
+  if (threadIdx.x % warp == 0) of_row[row] = m;
 }
 
 // dy * z, whose sums down columns are the gain's gradient.
@@ -75,22 +129,31 @@ struct GainTerm {
   }
 };
 
-}  // namespace
-
-void layer_norm_forward(Context& context, float* y, const float* x, Weights gain, Weights bias, float epsilon,
-                        int64_t N, int64_t C) {
-  launch(context, layer_norm_forward_kernel, blocks(N), threads, 0, y, x, gain, bias, epsilon, C);
+// Launches the kernel for eight columns at a time where rows are multiples of that, or for one.
+template <class... Parameters, class... Arguments>
+void launch_rows(Context& context, void (*eight)(Parameters...), void (*one)(Parameters...), int64_t N, int64_t C,
+                 Arguments... arguments) {
+  launch(context, C % 8 == 0 ? eight : one, blocks(ceil_div(N, rows_per_block)), threads, 0, arguments..., N, C);
 }
 
-void layer_norm_backward_input(Context& context, float* dx, const float* dy, const float* x, Weights gain,
-                               float epsilon, int64_t N, int64_t C) {
-  launch(context, layer_norm_backward_input_kernel, blocks(N), threads, 0, dx, dy, x, gain, epsilon, C);
+}  // namespace
+
+void layer_norm_forward(Context& context, Out y, In x, Weights gain, Weights bias, float epsilon, int64_t N,
+                        int64_t C) {
+  launch_rows(context, layer_norm_forward_kernel<8>, layer_norm_forward_kernel<1>, N, C, y, x, In(gain), In(bias),
+              epsilon);
+}
+
+void layer_norm_backward_input(Context& context, Out dx, In dy, In x, Weights gain, In added, float epsilon, int64_t N,
+                               int64_t C) {
+  launch_rows(context, layer_norm_backward_input_kernel<8>, layer_norm_backward_input_kernel<1>, N, C, dx, dy, x,
+              In(gain), added, epsilon);
 }
 
 void layer_norm_backward_gain(Context& context, float* dgain, const float* dy, const float* x, float epsilon, int64_t N,
                               int64_t C) {
   Moments* of_row = context.take<Moments>(N);
-  launch(context, moments_forward, blocks(N), threads, 0, of_row, x, epsilon, C);
+  launch_rows(context, moments_forward<8>, moments_forward<1>, N, C, of_row, In(x), epsilon);
   sum_columns(context, dgain, GainTerm{dy, x, of_row, C}, N, C);
 }
 

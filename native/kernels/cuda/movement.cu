@@ -1,5 +1,5 @@
 // Operations that move elements and compute nothing: copy, transpose, slice, concat.
-#include "launch.cuh"
+#include "map.cuh"
 
 namespace pipe::cuda {
 
@@ -40,8 +40,11 @@ void gather(Context& context, float* out, const float* x, const Gather& g) {
 
 }  // namespace
 
-void copy(Context& context, float* out, const float* x, int64_t n) {
-  copy_bytes(context, out, x, static_cast<size_t>(n) * sizeof(float));
+void copy(Context& context, Out out, In x, int64_t n) {
+  if (out.storage == x.storage)
+    return copy_bytes(context, out.data, x.data, static_cast<size_t>(n) * bytes_of(x.storage));
+  map(
+      context, n, out, [] __device__(int64_t, float v) { return v; }, x);
 }
 
 void transpose(Context& context, float* out, const float* x, const Axes& shape, const Axes& perm) {

@@ -1,147 +1,307 @@
 // Products with one thin side.
 #include "thin.cuh"
 
+#include "factors.cuh"
+#include "tensor_cores.cuh"
+
 namespace pipe::cuda {
 
 namespace {
 
-// Ranks that a thread sums at once, in registers.
-constexpr int tile = 8;
-constexpr int threads = 128;
-constexpr int warps = threads / warp;
+// Whether rows of W, and their parts, are read eight elements at a time.
+bool in_eights(const ThinShape& s) {
+  bool eights = s.columns % 8 == 0 && s.stride % 8 == 0;
+  for (int64_t i = 0; i < s.parts; ++i) eights = eights && s.offsets[i] % 8 == 0;
+  return eights;
+}
 
-// ---- u = scale x a ----------------------------------------------------------------------------------------------
-
-constexpr int rows_per_block = 4;
-
-// A block takes four rows and cuts K among its threads: each reads four neighbours of each row and of `tile` columns of
-// a, all of it independent, before it multiplies; a, which every block reads, stays in L1 and L2. `vectors`: sizes,
-// strides and addresses allow 16-byte reads.
-template <bool vectors>
-__global__ void __launch_bounds__(threads) thin_hidden_forward(float* u, const float* x, const float* a, ThinHidden s) {
-  __shared__ float of_warp[warps][rows_per_block][tile];
-  const int64_t first_row = int64_t{blockIdx.x} * rows_per_block;
-  const int64_t first = int64_t{blockIdx.y} * tile;
-  float total[rows_per_block][tile] = {};
-  for (int64_t k = threadIdx.x * 4; k < s.K; k += threads * 4) {
-    float of_x[rows_per_block][4], of_a[tile][4];
+// Coefficients (j .. j + width, r .. r + ranks) of a part; 0 past the last rank. `c` is where the part begins.
+template <int width, int ranks>
+__device__ void coefficients(float (&to)[width][ranks], const float* c, int64_t j, int64_t r, const ThinShape& s) {
+  if constexpr (width % 4 == 0) {
+    if (s.j_stride == 1 && s.r_stride % 4 == 0) {
 #pragma unroll
-    for (int n = 0; n < rows_per_block; ++n) {
-      const float* row = x + (first_row + n) * s.x_stride + k;
-      const bool real = first_row + n < s.N;
-      if constexpr (vectors) {
-        *reinterpret_cast<float4*>(of_x[n]) = real ? *reinterpret_cast<const float4*>(row) : float4{};
-      } else {
+      for (int i = 0; i < ranks; ++i)
 #pragma unroll
-        for (int i = 0; i < 4; ++i) of_x[n][i] = real && k + i < s.K ? row[i] : 0.0f;
-      }
+        for (int k = 0; k < width; k += 4) {
+          const float4 four =
+              r + i < s.rank ? *reinterpret_cast<const float4*>(c + (r + i) * s.r_stride + j + k) : float4{};
+          to[k][i] = four.x, to[k + 1][i] = four.y, to[k + 2][i] = four.z, to[k + 3][i] = four.w;
+        }
+      return;
     }
-    if (vectors && s.r_stride == 1 && s.rank % 4 == 0) {
+  }
+  if constexpr (ranks % 4 == 0) {
+    if (s.r_stride == 1 && s.rank % 4 == 0) {
 #pragma unroll
-      for (int i = 0; i < 4; ++i)
+      for (int k = 0; k < width; ++k)
 #pragma unroll
-        for (int r = 0; r < tile; r += 4) {
-          const float* ranks = a + (k + i) * s.k_stride + first + r;
-          const float4 four = first + r < s.rank ? *reinterpret_cast<const float4*>(ranks) : float4{};
-          of_a[r][i] = four.x, of_a[r + 1][i] = four.y, of_a[r + 2][i] = four.z, of_a[r + 3][i] = four.w;
+        for (int i = 0; i < ranks; i += 4) {
+          const float4 four =
+              r + i < s.rank ? *reinterpret_cast<const float4*>(c + (j + k) * s.j_stride + r + i) : float4{};
+          to[k][i] = four.x, to[k][i + 1] = four.y, to[k][i + 2] = four.z, to[k][i + 3] = four.w;
         }
-    } else
-#pragma unroll
-      for (int r = 0; r < tile; ++r) {
-        const float* column = a + k * s.k_stride + (first + r) * s.r_stride;
-        const bool real = first + r < s.rank;
-        if (vectors && s.k_stride == 1) {
-          *reinterpret_cast<float4*>(of_a[r]) = real ? *reinterpret_cast<const float4*>(column) : float4{};
-        } else {
-#pragma unroll
-          for (int i = 0; i < 4; ++i) of_a[r][i] = real && k + i < s.K ? column[i * s.k_stride] : 0.0f;
-        }
-      }
-#pragma unroll
-    for (int i = 0; i < 4; ++i)
-#pragma unroll
-      for (int n = 0; n < rows_per_block; ++n)
-#pragma unroll
-        for (int r = 0; r < tile; ++r) total[n][r] += of_x[n][i] * of_a[r][i];
+      return;
+    }
   }
 #pragma unroll
-  for (int n = 0; n < rows_per_block; ++n)
+  for (int k = 0; k < width; ++k)
 #pragma unroll
-    for (int r = 0; r < tile; ++r) {
+    for (int i = 0; i < ranks; ++i)
+      to[k][i] = r + i < s.rank ? c[(j + k) * s.j_stride + (r + i) * s.r_stride] : 0.0f;
+}
+
+// ---- U = scale W C, on tensor cores ------------------------------------------------------------------------------
+
+constexpr int hidden_warps = 8;
+constexpr int hidden_rows = 16;
+
+// A block takes 16 rows and 8 * tiles ranks of a part, and cuts the columns among its warps, 32 at a time. A sum over
+// columns may take them in any order: each lane reads eight neighbours of its rows and of C, and hands the tensor cores
+// pairs of them as if they were the pairs that the instruction's layout puts there.
+template <int tiles>
+__global__ void __launch_bounds__(hidden_warps* warp)
+    thin_hidden_halves(float* u, const __nv_bfloat16* w, const float* c, ThinShape s) {
+  __shared__ float of_warp[hidden_warps][hidden_rows][tiles * 8];
+  const int lane = threadIdx.x % warp, which = threadIdx.x / warp;
+  const int group = lane / 4, quarter = lane % 4;
+  const int64_t first_row = int64_t{blockIdx.x} * hidden_rows;
+  const int64_t first_rank = int64_t{blockIdx.y} * (tiles * 8);
+  const int64_t part = blockIdx.z;
+  w += s.offsets[part];
+  c += part * s.part_stride;
+  float total[tiles][4] = {};
+  for (int64_t j = which * 32 + quarter * 8; j - quarter * 8 < s.columns; j += hidden_warps * 32) {
+    const bool inside = j < s.columns;
+    uint4 rows[2] = {};
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int64_t row = first_row + group + i * 8;
+      if (inside && row < s.N) rows[i] = *reinterpret_cast<const uint4*>(w + row * s.stride + j);
+    }
+#pragma unroll
+    for (int tile = 0; tile < tiles; ++tile) {
+      float of_c[8][1] = {};
+      const int64_t rank = first_rank + tile * 8 + group;
+      if (inside && rank < s.rank) coefficients(of_c, c, j, rank, s);
+      const uint32_t pairs[4] = {bf16_pair(of_c[0][0], of_c[1][0]), bf16_pair(of_c[2][0], of_c[3][0]),
+                                 bf16_pair(of_c[4][0], of_c[5][0]), bf16_pair(of_c[6][0], of_c[7][0])};
+      multiply_add(total[tile], {rows[0].x, rows[1].x, rows[0].y, rows[1].y}, pairs[0], pairs[1]);
+      multiply_add(total[tile], {rows[0].z, rows[1].z, rows[0].w, rows[1].w}, pairs[2], pairs[3]);
+    }
+  }
+#pragma unroll
+  for (int tile = 0; tile < tiles; ++tile)
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      of_warp[which][group + i / 2 * 8][tile * 8 + quarter * 2 + i % 2] = total[tile][i];
+  __syncthreads();
+  for (int i = threadIdx.x; i < hidden_rows * tiles * 8; i += hidden_warps * warp) {
+    const int64_t row = first_row + i / (tiles * 8), rank = first_rank + i % (tiles * 8);
+    if (row >= s.N || rank >= s.rank) continue;
+    float sum = 0;
+#pragma unroll
+    for (int k = 0; k < hidden_warps; ++k) sum += of_warp[k][i / (tiles * 8)][i % (tiles * 8)];
+    u[row * (s.parts * s.rank) + part * s.rank + rank] = s.scale * sum;
+  }
+}
+
+// ---- U = scale W C, in float32 -----------------------------------------------------------------------------------
+
+constexpr int float_threads = 128;
+constexpr int float_rows = 4;
+constexpr int float_ranks = 8;
+
+// A block takes four rows and eight ranks of a part, and cuts the columns among its threads.
+template <int width>
+__global__ void __launch_bounds__(float_threads) thin_hidden_floats(float* u, In w, const float* c, ThinShape s) {
+  __shared__ float of_warp[float_threads / warp][float_rows][float_ranks];
+  const int64_t first_row = int64_t{blockIdx.x} * float_rows;
+  const int64_t first_rank = int64_t{blockIdx.y} * float_ranks;
+  const int64_t part = blockIdx.z;
+  c += part * s.part_stride;
+  float total[float_rows][float_ranks] = {};
+  for (int64_t j = threadIdx.x * width; j < s.columns; j += float_threads * width) {
+    float of_w[float_rows][width] = {}, of_c[width][float_ranks];
+#pragma unroll
+    for (int n = 0; n < float_rows; ++n)
+      if (first_row + n < s.N) load<width>(of_w[n], w, (first_row + n) * s.stride + s.offsets[part] + j);
+    coefficients(of_c, c, j, first_rank, s);
+#pragma unroll
+    for (int k = 0; k < width; ++k)
+#pragma unroll
+      for (int n = 0; n < float_rows; ++n)
+#pragma unroll
+        for (int r = 0; r < float_ranks; ++r) total[n][r] += of_w[n][k] * of_c[k][r];
+  }
+#pragma unroll
+  for (int n = 0; n < float_rows; ++n)
+#pragma unroll
+    for (int r = 0; r < float_ranks; ++r) {
       const float sum = warp_sum(total[n][r]);
       if (threadIdx.x % warp == 0) of_warp[threadIdx.x / warp][n][r] = sum;
     }
   __syncthreads();
-  if (threadIdx.x >= rows_per_block * tile) return;
-  const int n = threadIdx.x / tile, r = threadIdx.x % tile;
-  if (first_row + n >= s.N || first + r >= s.rank) return;
+  if (threadIdx.x >= float_rows * float_ranks) return;
+  const int n = threadIdx.x / float_ranks, r = threadIdx.x % float_ranks;
+  if (first_row + n >= s.N || first_rank + r >= s.rank) return;
   float sum = 0;
-  for (int w = 0; w < warps; ++w) sum += of_warp[w][n][r];
-  u[(first_row + n) * s.rank + first + r] = s.scale * sum;
+  for (int k = 0; k < float_threads / warp; ++k) sum += of_warp[k][n][r];
+  u[(first_row + n) * (s.parts * s.rank) + part * s.rank + first_rank + r] = s.scale * sum;
 }
 
-// ---- g = x^T u --------------------------------------------------------------------------------------------------
+// ---- C = scale W^T U ---------------------------------------------------------------------------------------------
 
-constexpr int64_t rows_per_part = 64;
+constexpr int gradient_warps = 8;
+constexpr int gradient_threads = gradient_warps * warp;
+constexpr int gradient_ranks = 8;
+constexpr int64_t rows_per_piece = 128;
 
-// parts[part, rank, columns]: a thread a column, over the rows of a part, eight at a time so that their reads overlap;
-// u is in shared memory, where a whole warp reads one element.
-__global__ void __launch_bounds__(threads)
-    thin_gradient_parts(float* parts, const float* x, const float* u, ThinGradient s) {
-  __shared__ float of_u[rows_per_part][tile];
-  const int64_t j = int64_t{blockIdx.x} * threads + threadIdx.x;
-  const int64_t first = int64_t{blockIdx.z} * tile;
-  const int64_t begin = blockIdx.y * rows_per_part;
-  for (int i = threadIdx.x; i < rows_per_part * tile; i += threads) {
-    const int64_t n = begin + i / tile, r = first + i % tile;
-    of_u[i / tile][i % tile] = n < s.N && r < s.rank ? u[n * s.rank + r] : 0.0f;
+// pieces[piece, part, rank, columns]: a lane sums `width` columns for eight ranks over its warp's rows of the piece; then
+// the warps' sums are added in order, half of the ranks at a time.
+template <int width>
+__global__ void __launch_bounds__(gradient_threads)
+    thin_gradient_pieces(float* pieces, In w, const float* u, ThinShape s) {
+  __shared__ float of_u[rows_per_piece][gradient_ranks];
+  __shared__ float of_warp[gradient_warps][gradient_ranks / 2][warp * width];
+  const int64_t tiles = (s.rank + gradient_ranks - 1) / gradient_ranks;
+  const int64_t part = blockIdx.z / tiles, first_rank = blockIdx.z % tiles * gradient_ranks;
+  const int64_t begin = blockIdx.y * rows_per_piece;
+  for (int i = threadIdx.x; i < rows_per_piece * gradient_ranks; i += gradient_threads) {
+    const int64_t n = begin + i / gradient_ranks, r = first_rank + i % gradient_ranks;
+    of_u[i / gradient_ranks][i % gradient_ranks] =
+        n < s.N && r < s.rank ? u[n * (s.parts * s.rank) + part * s.rank + r] : 0.0f;
   }
   __syncthreads();
-  if (j >= s.columns) return;
-  float total[tile] = {};
-  for (int n = 0; n < rows_per_part; n += 8) {
-    float of_x[8];
+  const int lane = threadIdx.x % warp, which = threadIdx.x / warp;
+  const int64_t first_column = int64_t{blockIdx.x} * (warp * width);
+  const int64_t j = first_column + lane * width;
+  float total[gradient_ranks][width] = {};
+  if (j < s.columns) {
+#pragma unroll 4
+    for (int n = which; n < rows_per_piece; n += gradient_warps) {
+      if (begin + n >= s.N) continue;
+      float of_w[width];
+      load<width>(of_w, w, (begin + n) * s.stride + s.offsets[part] + j);
 #pragma unroll
-    for (int i = 0; i < 8; ++i) of_x[i] = begin + n + i < s.N ? x[(begin + n + i) * s.x_stride + j] : 0.0f;
+      for (int r = 0; r < gradient_ranks; ++r)
 #pragma unroll
-    for (int i = 0; i < 8; ++i)
-#pragma unroll
-      for (int r = 0; r < tile; ++r) total[r] += of_x[i] * of_u[n + i][r];
+        for (int k = 0; k < width; ++k) total[r][k] += of_w[k] * of_u[n][r];
+    }
   }
 #pragma unroll
-  for (int r = 0; r < tile; ++r)
-    if (first + r < s.rank) parts[(blockIdx.y * s.rank + first + r) * s.columns + j] = total[r];
+  for (int half = 0; half < gradient_ranks; half += gradient_ranks / 2) {
+    __syncthreads();
+#pragma unroll
+    for (int r = 0; r < gradient_ranks / 2; ++r)
+#pragma unroll
+      for (int k = 0; k < width; ++k) of_warp[which][r][lane * width + k] = total[half + r][k];
+    __syncthreads();
+    for (int i = threadIdx.x; i < gradient_ranks / 2 * warp * width; i += gradient_threads) {
+      const int r = i / (warp * width), column = i % (warp * width);
+      if (first_column + column >= s.columns || first_rank + half + r >= s.rank) continue;
+      float sum = 0;
+#pragma unroll
+      for (int k = 0; k < gradient_warps; ++k) sum += of_warp[k][r][column];
+      const int64_t row = (blockIdx.y * s.parts + part) * s.rank + first_rank + half + r;
+      pieces[row * s.columns + first_column + column] = sum;
+    }
+  }
 }
 
-// g = the parts, in order.
-__global__ void thin_gradient_forward(float* g, const float* parts, int64_t count, ThinGradient s) {
-  const int64_t i = int64_t{blockIdx.x} * threads + threadIdx.x;
-  const int64_t size = s.rank * s.columns;
+// C = the pieces, in order.
+__global__ void thin_gradient_forward(float* c, const float* pieces, int64_t count, ThinShape s) {
+  const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  const int64_t size = s.parts * s.rank * s.columns;
   if (i >= size) return;
   float total = 0;
 #pragma unroll 8
-  for (int64_t part = 0; part < count; ++part) total += parts[part * size + i];
-  g[i % s.columns * s.j_stride + i / s.columns * s.r_stride] = total;
+  for (int64_t piece = 0; piece < count; ++piece) total += pieces[piece * size + i];
+  const int64_t j = i % s.columns, r = i / s.columns % s.rank, part = i / s.columns / s.rank;
+  c[part * s.part_stride + j * s.j_stride + r * s.r_stride] = s.scale * total;
 }
 
-bool aligned(const void* address) { return reinterpret_cast<uintptr_t>(address) % 16 == 0; }
+// ---- W = added + scale U C^T -------------------------------------------------------------------------------------
+
+constexpr int update_threads = 128;
+constexpr int update_rows = 8;
+constexpr int update_ranks = 4;
+
+// A thread takes `width` columns of eight rows, four ranks at a time; U is in shared memory, where a warp reads one
+// element.
+template <int width>
+__global__ void __launch_bounds__(update_threads)
+    thin_update_forward(Out w, In added, const float* u, const float* c, ThinShape s) {
+  extern __shared__ float of_u[];  // [update_rows, rank rounded up to update_ranks]
+  const int64_t part = blockIdx.z;
+  const int64_t first_row = int64_t{blockIdx.y} * update_rows;
+  const int64_t ranks = (s.rank + update_ranks - 1) / update_ranks * update_ranks;
+  for (int64_t i = threadIdx.x; i < update_rows * ranks; i += update_threads) {
+    const int64_t n = first_row + i / ranks, r = i % ranks;
+    of_u[i] = n < s.N && r < s.rank ? s.scale * u[n * (s.parts * s.rank) + part * s.rank + r] : 0.0f;
+  }
+  __syncthreads();
+  const int64_t j = (int64_t{blockIdx.x} * update_threads + threadIdx.x) * width;
+  if (j >= s.columns) return;
+  c += part * s.part_stride;
+  const int64_t place = first_row * s.stride + s.offsets[part] + j;
+  const int rows = static_cast<int>(min(int64_t{update_rows}, s.N - first_row));
+  float total[update_rows][width] = {};
+  if (added.data != nullptr) {
+#pragma unroll
+    for (int n = 0; n < update_rows; ++n)
+      if (n < rows) load<width>(total[n], added, place + n * s.stride);
+  }
+  for (int64_t r = 0; r < ranks; r += update_ranks) {
+    float of_c[width][update_ranks];
+    coefficients(of_c, c, j, r, s);
+#pragma unroll
+    for (int n = 0; n < update_rows; ++n)
+#pragma unroll
+      for (int i = 0; i < update_ranks; ++i) {
+        const float hidden = of_u[n * ranks + r + i];
+#pragma unroll
+        for (int k = 0; k < width; ++k) total[n][k] += hidden * of_c[k][i];
+      }
+  }
+#pragma unroll
+  for (int n = 0; n < update_rows; ++n)
+    if (n < rows) store<width>(w, place + n * s.stride, total[n]);
+}
 
 }  // namespace
 
-void thin_hidden(Context& context, float* u, const float* x, const float* a, const ThinHidden& s) {
-  const bool vectors =
-      s.K % 4 == 0 && s.x_stride % 4 == 0 && aligned(x) && aligned(a) && (s.k_stride != 1 || s.r_stride % 4 == 0);
-  launch(context, vectors ? thin_hidden_forward<true> : thin_hidden_forward<false>,
-         blocks(ceil_div(s.N, rows_per_block), ceil_div(s.rank, tile)), threads, 0, u, x, a, s);
+void thin_hidden(Context& context, float* u, In w, const float* c, const ThinShape& s) {
+  if (w.storage == Storage::bf16 && in_eights(s)) {
+    using Kernel = void (*)(float*, const __nv_bfloat16*, const float*, ThinShape);
+    static const Kernel kernels[] = {thin_hidden_halves<1>, thin_hidden_halves<2>, thin_hidden_halves<3>,
+                                     thin_hidden_halves<4>};
+    const int64_t tiles = std::min<int64_t>(4, ceil_div(s.rank, 8));
+    return launch(context, kernels[tiles - 1],
+                  blocks(ceil_div(s.N, hidden_rows), ceil_div(s.rank, tiles * 8), s.parts), hidden_warps * warp, 0, u,
+                  static_cast<const __nv_bfloat16*>(w.data), c, s);
+  }
+  launch(context, in_eights(s) ? thin_hidden_floats<8> : thin_hidden_floats<1>,
+         blocks(ceil_div(s.N, float_rows), ceil_div(s.rank, float_ranks), s.parts), float_threads, 0, u, w, c, s);
 }
 
-void thin_gradient(Context& context, float* g, const float* x, const float* u, const ThinGradient& s) {
-  const int64_t count = ceil_div(s.N, rows_per_part);
-  const int64_t size = s.rank * s.columns;
-  float* parts = context.take<float>(count * size);
-  launch(context, thin_gradient_parts, blocks(ceil_div(s.columns, threads), count, ceil_div(s.rank, tile)), threads, 0,
-         parts, x, u, s);
-  launch(context, thin_gradient_forward, blocks(ceil_div(size, threads)), threads, 0, g, parts, count, s);
+void thin_gradient(Context& context, float* c, In w, const float* u, const ThinShape& s) {
+  const int64_t count = ceil_div(s.N, rows_per_piece);
+  const int64_t size = s.hidden() * s.columns;
+  float* pieces = context.take<float>(count * size);
+  const int width = in_eights(s) ? 8 : 1;
+  launch(context, width == 8 ? thin_gradient_pieces<8> : thin_gradient_pieces<1>,
+         blocks(ceil_div(s.columns, warp * width), count, s.parts * ceil_div(s.rank, gradient_ranks)), gradient_threads,
+         0, pieces, w, u, s);
+  launch(context, thin_gradient_forward, blocks(ceil_div(size, 256)), 256, 0, c, pieces, count, s);
+}
+
+void thin_update(Context& context, Out w, In added, const float* u, const float* c, const ThinShape& s) {
+  const int width = in_eights(s) ? 8 : 1;
+  const int64_t held = update_rows * ceil_div(s.rank, update_ranks) * update_ranks;
+  launch(context, width == 8 ? thin_update_forward<8> : thin_update_forward<1>,
+         blocks(ceil_div(s.columns, update_threads * width), ceil_div(s.N, update_rows), s.parts), update_threads,
+         static_cast<size_t>(held) * sizeof(float), w, added, u, c, s);
 }
 
 }  // namespace pipe::cuda

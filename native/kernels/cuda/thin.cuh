@@ -1,23 +1,27 @@
-// Products with one thin side, as low-rank updates have: memory-bound, so plain float32 arithmetic, one pass over the
-// wide side.
+// Products with one thin side, as low-rank updates have: memory-bound, so that what counts is one pass over the wide side.
 #pragma once
 
-#include "launch.cuh"
+#include "elements.cuh"
 
 namespace pipe::cuda {
 
-// u[N, rank] = scale x a, where x is [N, K], rows x_stride apart, and a[k, r] lies at a + k * k_stride + r * r_stride.
-struct ThinHidden {
-  int64_t N, K, x_stride, rank, k_stride, r_stride;
+// A wide matrix W, rows `stride` apart, of which each part i has `columns` columns from offsets[i] on; a thin one
+// U[N, parts * rank], of which it has columns [i * rank, (i + 1) * rank); and coefficients C[columns, rank] for each
+// part, element (j, r) of part i at i * part_stride + j * j_stride + r * r_stride.
+struct ThinShape {
+  int64_t N, columns, stride, rank, parts;
+  int64_t offsets[most_lora_parts];
+  int64_t part_stride, j_stride, r_stride;
   float scale;
-};
-void thin_hidden(Context&, float* u, const float* x, const float* a, const ThinHidden&);
 
-// g[j, r] = the sum over N rows of x[n, j] u[n, r], where x is [N, columns], rows x_stride apart, u is [N, rank], and
-// g[j, r] is written to g + j * j_stride + r * r_stride. Takes workspace for partial sums.
-struct ThinGradient {
-  int64_t N, columns, x_stride, rank, j_stride, r_stride;
+  int64_t hidden() const { return parts * rank; }
 };
-void thin_gradient(Context&, float* g, const float* x, const float* u, const ThinGradient&);
+
+// U = scale W C. Elements of W in bf16 are multiplied on tensor cores, with C rounded to bf16.
+void thin_hidden(Context&, float* u, In w, const float* c, const ThinShape&);
+// C = scale W^T U, in float32. Takes workspace for partial sums.
+void thin_gradient(Context&, float* c, In w, const float* u, const ThinShape&);
+// W = added (or none) + scale U C^T, in float32; nothing is written outside the parts' columns. w may be added.
+void thin_update(Context&, Out w, In added, const float* u, const float* c, const ThinShape&);
 
 }  // namespace pipe::cuda
