@@ -52,7 +52,10 @@ export default defineStage({
   outputs: {
     adapter: { path: 'adapter', description: 'PEFT folder.' },
     curve: { path: 'curve.csv', description: 'Loss, learning rate and gradient norm of each step; held-out loss.' },
-    summary: { path: 'summary.json', description: 'Planned peak memory by group (bytes), sizes, final losses.' },
+    summary: {
+      path: 'summary.json',
+      description: 'Shape of the base, adapters, planned peak memory by group (bytes), final losses.',
+    },
   },
   async run(context) {
     const { params, inputs, outputs } = context;
@@ -78,7 +81,10 @@ export default defineStage({
     writeAdapter(outputs.adapter, { config, lora, tensors }, { quantizedBase: quantized, dropout: params.dropout });
     writeCurve(outputs.curve, curve);
     const last = curve.at(-1)!;
+    const { layers, width, heads, vocabSize, contextLength } = config;
     const summary = {
+      base: { layers, width, heads, vocabSize, contextLength, quantized },
+      adapters: lora,
       memory,
       trainableParameters: [...tensors.values()].reduce((sum, { length }) => sum + length, 0),
       steps: params.steps,
