@@ -2,7 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { type Facts, outsideFiles, sourceName } from './assess.ts';
+import { type Facts, lineageText, outsideFiles, producerKeys, sourceName } from './assess.ts';
 import { type Attempt, AttemptError, beginAttempt, collectOutputs } from './attempt.ts';
 import { messageOf } from './errors.ts';
 import type { Failure } from './events.ts';
@@ -92,7 +92,7 @@ export async function execute(
       measurements,
       run: execution.run,
       task: task.id,
-      producers: producerKeys(execution),
+      producers: producerKeys(task, (id) => execution.producer(id).result),
       sources: Object.fromEntries(
         outsideFiles(task).map(([name, path]) => [name, relative(workspace.project.root, path)]),
       ),
@@ -106,17 +106,6 @@ export async function execute(
   } finally {
     if (attempt !== null) execution.afterwards(attempt.remove());
   }
-}
-
-/** The keys behind a task's inputs. */
-function producerKeys({ task, producer }: Execution): TaskRecord['producers'] {
-  const keyOf = ({ task: id }: { readonly task: string }) => producer(id).result.key;
-  return Object.fromEntries(
-    Object.entries(task.inputs).flatMap(([name, input]) => {
-      if (input.kind === 'file') return [];
-      return [[name, input.kind === 'all' ? input.members.map(keyOf) : keyOf(input)]];
-    }),
-  );
 }
 
 function failed(log: Buffer, task: Task, kind: Failure['kind'], message: string, stack?: string): Ending {
@@ -133,10 +122,12 @@ async function orderOf(workspace: Workspace, executor: Executor, execution: Exec
   const { task, key, resources, producer } = execution;
   const { id, stage, timeoutSeconds } = task;
   const place = executor.place(key);
-  const attempt = await beginAttempt(workspace.store, task, place, (from, name) => {
+  const artifactOf = (from: string, name: string) => {
     const { task, result } = producer(from);
     return { artifact: result.outputs[name]!, path: task.outputs[name]! };
-  });
+  };
+  const lineage = () => lineageText(workspace, task, (from) => producer(from).result);
+  const attempt = await beginAttempt(workspace.store, task, place, artifactOf, lineage);
   try {
     const job = await jobOf(workspace, execution, attempt);
     return { key, task: id, stage, place, job, resources, timeoutSeconds };

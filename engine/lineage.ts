@@ -3,6 +3,7 @@ import { join, relative, resolve, sep } from 'node:path';
 import type { Entry } from './catalog.ts';
 import { type CodeListing, readCodeListing } from './code.ts';
 import { UsageError } from './errors.ts';
+import { lineageName } from './manifest.ts';
 import { readPublications } from './publish.ts';
 import type { Artifact, Digest, Host, Manifest, TaskRecord } from './record.ts';
 import { listRuns } from './runs.ts';
@@ -121,6 +122,8 @@ function inputsOf({
   producers,
 }: TaskRecord): { readonly input: string; readonly digest: Digest; readonly producer: Digest | undefined }[] {
   return Object.entries(manifest.inputs).flatMap(([input, value]) => {
+    // What it holds are the records of the other inputs, which are followed by themselves.
+    if (input.startsWith(lineageName(''))) return [];
     const keys = [producers[input] ?? []].flat();
     const digests = typeof value === 'string' ? [value] : value.map(({ digest }) => digest);
     return digests.map((digest, i) => ({ input, digest, producer: keys[i] }));

@@ -14,7 +14,7 @@ export interface Manifest {
   readonly code: Digest | null;
   readonly params: Readonly<Record<string, Json>>;
   readonly env: Readonly<Record<string, string>>;
-  /** Input name (or `param:NAME` for a source parameter) -> content digest, or the members of a fan-in in order. */
+  /** Input name (`param:NAME` for a source parameter, `lineage:NAME` for a lineage) -> content digest, or a fan-in's members in order. */
   readonly inputs: Readonly<Record<string, Digest | readonly ManifestMember[]>>;
   readonly outputs: Readonly<Record<string, string>>;
 }

@@ -239,9 +239,10 @@ class Run {
         return false;
       }
       const { manifest, key } = identify(
+        this.#workspace,
         task,
         this.#facts,
-        (producer, name) => this.#results.get(producer)!.outputs[name]!,
+        (producer) => this.#results.get(producer)!,
       );
       const { catalog } = this.#workspace.store;
       const entry = catalog.find(key);
