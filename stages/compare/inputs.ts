@@ -2,6 +2,7 @@
 import { fromCSV } from 'arquero';
 import { type Json, type Member, StageError } from '../../engine/stage.ts';
 import { readText } from '../../model/utf8.ts';
+import { shapeText } from '../shared/base_shape.ts';
 import { type Fields, readFields, reading, show } from '../shared/fields.ts';
 import type { Memory, Metric } from './results.ts';
 
@@ -25,6 +26,11 @@ export interface Metrics {
 
 /** train's `summary`. */
 export interface Summary {
+  /** Layers, width and vocabulary of the base: what models of one name agree in. */
+  readonly base: string;
+  /** The matrices that bear adapters, joined with +. */
+  readonly targets: string;
+  readonly rank: number;
   readonly memory: Memory;
   readonly trainableParameters: number;
   readonly steps: number;
@@ -83,7 +89,16 @@ export function readMetrics(path: string, whose: string): Metrics {
 /** @throws StageError naming the member when its file is not what train writes. */
 export function readSummary(path: string, whose: string): Summary {
   const whole = readFields(path, `the training summary of ${whose}`);
+  const [base, adapters] = [whole.inside('base'), whole.inside('adapters')];
+  const sizes = {
+    layers: base.number('layers'),
+    width: base.number('width'),
+    vocabSize: base.number('vocabSize'),
+  };
   return {
+    base: shapeText(sizes),
+    targets: adapters.texts('targets').join('+'),
+    rank: adapters.number('rank'),
     memory: memoryIn(whole),
     trainableParameters: whole.number('trainableParameters'),
     steps: whole.number('steps'),
