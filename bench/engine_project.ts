@@ -6,6 +6,7 @@ import { identify, readFacts } from '../engine/assess.ts';
 import type { Graph } from '../engine/graph.ts';
 import { openGraph } from '../engine/graphs.ts';
 import { canonicalJson } from '../engine/manifest.ts';
+import type { Result } from '../engine/publish.ts';
 import type { Artifact } from '../engine/record.ts';
 import { openWorkspace, type Workspace } from '../engine/workspace.ts';
 
@@ -69,15 +70,15 @@ export async function withGraph<T>(root: string, work: (workspace: Workspace, gr
 export async function recordAll(workspace: Workspace, graph: Graph): Promise<void> {
   const { store } = workspace;
   const facts = await readFacts(workspace, graph.tasks);
-  const outputs = new Map<string, Record<string, Artifact>>();
+  const results = new Map<string, Result>();
   let pending: Promise<void>[] = [];
   for (const task of graph.tasks) {
-    const { manifest, key } = identify(task, facts, (id, name) => outputs.get(id)![name]!);
+    const { manifest, key } = identify(workspace, task, facts, (id) => results.get(id)!);
     const deposit = store.deposit();
     for (const { listing } of facts.code.values()) deposit.putBytes(canonicalJson(listing));
     const content = `output of ${task.id}`;
     const out: Artifact = { kind: 'file', digest: deposit.putBytes(content), bytes: content.length };
-    outputs.set(task.id, { out });
+    results.set(task.id, { key, outputs: { out } });
     const committed = deposit.commit({
       key,
       manifest,

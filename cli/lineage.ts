@@ -1,19 +1,34 @@
 /** `pipe lineage`: the chain of tasks and sources behind a published file, a task or a digest. */
+import { UsageError } from '../engine/errors.ts';
 import { type LineageGraph, type LineageNode, lineage as lineageOf } from '../engine/lineage.ts';
 import { dotText } from './dag.ts';
-import { withWorkspace } from './request.ts';
+import type { ExportFormat } from './lineage_export.ts';
+import { openFile, withWorkspace } from './request.ts';
 import { columns, count, duration, paint, print, printJson, wrap } from './text.ts';
 
-export type LineageFormat = 'text' | 'json' | 'dot';
+export type LineageFormat = 'text' | 'json' | 'dot' | ExportFormat;
 
 export interface LineageOptions {
   readonly format: LineageFormat;
+  readonly out?: string;
 }
 
-/** @throws UsageError when the target names nothing that is recorded. */
-export function lineage(target: string, { format }: LineageOptions): Promise<number> {
+/**
+ * @param file the pipeline whose task is meant; any if not given.
+ * @throws UsageError when the target names nothing that is recorded.
+ */
+export function lineage(target: string, file: string | undefined, { format, out }: LineageOptions): Promise<number> {
   return withWorkspace(async (workspace) => {
-    const graph = lineageOf(workspace, target, process.cwd());
+    const pipeline = file === undefined ? {} : { pipeline: (await openFile(workspace, file, {})).name };
+    const graph = lineageOf(workspace, target, { cwd: process.cwd(), ...pipeline });
+    switch (format) {
+      case 'prov':
+      case 'openlineage':
+      case 'ro-crate':
+        await (await import('./lineage_export.ts')).exportLineage(workspace, graph, format, out);
+        return 0;
+    }
+    if (out !== undefined) throw new UsageError('--out goes with --format prov, openlineage and ro-crate');
     if (format === 'json') printJson(graph);
     else print(format === 'dot' ? asDot(graph) : asText(graph));
     return 0;

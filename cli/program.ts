@@ -123,20 +123,30 @@ Without FILE, it is that of the newest run with such a task, of any pipeline.`,
   command(
     program,
     'lineage',
-    'PATH|TASK',
+    'PATH|TASK [FILE]',
     'Walk from a published file or a task back to its sources: digests, code, parameters, host.',
   )
-    .addOption(format<LineageFormat>(['text', 'json', 'dot']))
+    .addOption(format<LineageFormat>(['text', 'json', 'dot', 'prov', 'openlineage', 'ro-crate']))
     .addOption(new Option('--json', 'as JSON').implies({ format: 'json' }))
+    .option('--out <place>', 'write it to a file; openlineage: or to an http address; ro-crate: a new folder')
     .addHelpText(
       'after',
-      examples(
+      `${examples(
         'pipe lineage results/layer-sensitivity/tables',
         'pipe lineage report --format dot | dot -Tsvg > lineage.svg',
-      ),
+        'pipe lineage report layer-sensitivity --format prov --out report.prov.json',
+        'pipe lineage report --format openlineage --out http://localhost:5000/lineage',
+        'pipe lineage results/layer-sensitivity/tables --format ro-crate --out crate',
+      )}
+
+A task is that of the newest run with such a task: of FILE, or of any pipeline.
+To a server goes OPENLINEAGE_API_KEY as a bearer token, if it is set.`,
     )
     .argument('<target>')
-    .action(async (target: string, options) => finish(await (await import('./lineage.ts')).lineage(target, options)));
+    .argument('[file]')
+    .action(async (target: string, file: string | undefined, options) =>
+      finish(await (await import('./lineage.ts')).lineage(target, file, options)),
+    );
 
   command(
     program,

@@ -37,9 +37,9 @@ function listing(all: readonly ResolvedStage[]): readonly string[] {
     lines.push(paint('bold', name), wrap(declared.description, columns(), '    '));
     const parameters = Object.keys(declared.params).join(', ');
     if (parameters !== '') lines.push(wrap(`with ${parameters}`, columns(), '    '));
-    const inputs = Object.entries(declared.inputs).map(
-      ([input, { many, optional }]) => `${input}${many ? '[]' : ''}${optional ? '?' : ''}`,
-    );
+    const inputs = Object.entries(declared.inputs)
+      .filter(([, { lineage }]) => lineage !== true)
+      .map(([input, { many, optional }]) => `${input}${many ? '[]' : ''}${optional ? '?' : ''}`);
     const outputs = Object.keys(declared.outputs).join(', ');
     lines.push(wrap(`${inputs.join(', ')} -> ${outputs}`.trim(), columns(), '    '));
   }
@@ -65,7 +65,9 @@ function description({ name, module, interface: declared }: ResolvedStage, root:
     }
   };
   section('with', params, (spec) => `${typeText(spec)}, ${defaultText(spec)}`);
-  section('in', inputs, ({ many, optional }) => `${many ? 'a list' : 'one'}${optional ? ', optional' : ''}`);
+  section('in', inputs, ({ many, optional, lineage }) =>
+    lineage ? 'filled in by pipe' : `${many ? 'a list' : 'one'}${optional ? ', optional' : ''}`,
+  );
   section('out', outputs, ({ path }) => path);
   return lines.join('\n');
 }

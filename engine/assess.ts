@@ -1,9 +1,13 @@
 /** Whether a task's result is in the store: what plan and run share. */
+
+import { ancestryText } from './ancestry.ts';
 import type { Code } from './code.ts';
+import { sha256 } from './digest.ts';
 import { messageOf } from './errors.ts';
 import type { Task } from './graph.ts';
-import { manifestKey, manifestOf, type Surroundings } from './manifest.ts';
-import type { Artifact, Digest, Manifest } from './record.ts';
+import { manifestKey, manifestOf } from './manifest.ts';
+import type { Result } from './publish.ts';
+import type { Artifact, Digest, Manifest, TaskRecord } from './record.ts';
 import type { Workspace } from './workspace.ts';
 
 /** What the graph's tasks take from outside the graph, digested: code and files. */
@@ -58,16 +62,38 @@ export function brokenBecause(task: Task, facts: Facts): string | null {
   return null;
 }
 
-/** The manifest and key of a task whose producers' artifacts are known and that is not broken. */
+/** The keys behind a task's inputs, as its record keeps them. */
+export function producerKeys(task: Task, resultOf: (task: string) => Result): TaskRecord['producers'] {
+  const keyOf = ({ task: id }: { readonly task: string }) => resultOf(id).key;
+  const keys: Record<string, Digest | readonly Digest[]> = {};
+  for (const [name, input] of Object.entries(task.inputs)) {
+    if (input.kind === 'artifact') keys[name] = keyOf(input);
+    else if (input.kind === 'all') keys[name] = input.members.map(keyOf);
+  }
+  return keys;
+}
+
+/** The lineage of the inputs of a task whose producers are all done. */
+export function lineageText(
+  { store }: Pick<Workspace, 'store'>,
+  task: Task,
+  resultOf: (task: string) => Result,
+): string {
+  return ancestryText(producerKeys(task, resultOf), (key) => store.readRecord(key));
+}
+
+/** The manifest and key of a task whose producers are done and that is not broken. */
 export function identify(
+  workspace: Pick<Workspace, 'store'>,
   task: Task,
   facts: Facts,
-  artifact: Surroundings['artifact'],
+  resultOf: (task: string) => Result,
 ): { manifest: Manifest; key: Digest } {
   const manifest = manifestOf(task, {
     code: (module) => facts.code.get(module)!.digest,
     file: (path) => facts.files.get(path)!.digest,
-    artifact,
+    artifact: (id, name) => resultOf(id).outputs[name]!,
+    lineage: () => sha256(lineageText(workspace, task, resultOf)),
   });
   return { manifest, key: manifestKey(manifest) };
 }

@@ -1,10 +1,20 @@
 /** One attempt at a task: its private folder, the inputs laid out in it, and the check of what the task left there. */
-import { copyFileSync, lstatSync, mkdirSync, readdirSync, realpathSync, rmSync, statSync, unlinkSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import {
+  copyFileSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, isAbsolute, join, relative, sep } from 'node:path';
 import type { Failure } from './events.ts';
+import type { Place } from './executor.ts';
 import type { Task } from './graph.ts';
-import { identityText, isAlive, parseIdentity, self } from './identity.ts';
+import { isAlive, parseIdentity } from './identity.ts';
 import type { Artifact } from './record.ts';
 import type { Member } from './stage.ts';
 import { type Deposit, namesIn, removeTree, type Store } from './store.ts';
@@ -28,27 +38,24 @@ export class AttemptError extends Error {
   }
 }
 
-let attempts = 0;
-
 /**
- * Makes the private folder `work/<process>-<n>/` with `in/` (inputs under their own names, read-only links into the
+ * Makes the private folder with `in/` (inputs under their own names, read-only links into the
  * store), `out/` and `scratch/`.
  * @param artifactOf the artifact that a finished task gave, and the path that its producer wrote it to.
+ * @param lineage the lineage of the task's inputs, asked for where an input holds it.
  * @throws AttemptError when an output's path leaves the folder, or lies inside another output.
  */
 export async function beginAttempt(
   store: Store,
   task: Task,
+  { home, remove }: Place,
   artifactOf: (task: string, name: string) => { artifact: Artifact; path: string },
+  lineage: () => string,
 ): Promise<Attempt> {
-  attempts += 1;
-  const home = join(store.cache, 'work', `${identityText(self())}-${attempts}`);
   const folder = join(home, 'out');
   const scratch = join(home, 'scratch');
   mkdirSync(folder, { recursive: true });
   mkdirSync(scratch);
-  // What the plain removal cannot do, read-only folders, the thorough one can.
-  const remove = () => rm(home, { recursive: true, force: true }).catch(() => removeTree(home));
   try {
     const outputs: Record<string, string> = {};
     for (const [name, path] of Object.entries(task.outputs)) {
@@ -73,6 +80,7 @@ export async function beginAttempt(
     const inputs: Record<string, string | readonly Member[]> = {};
     for (const [name, ref] of Object.entries(task.inputs)) {
       if (ref.kind === 'file') inputs[name] = ref.path;
+      else if (ref.kind === 'lineage') inputs[name] = writeLineage(join(home, 'in', name), lineage());
       else if (ref.kind === 'artifact') inputs[name] = await place(ref.task, ref.artifact, name);
       else {
         const members: Member[] = [];
@@ -88,6 +96,13 @@ export async function beginAttempt(
     await remove();
     throw thrown;
   }
+}
+
+function writeLineage(folder: string, text: string): string {
+  mkdirSync(folder, { recursive: true });
+  const path = join(folder, 'lineage.json');
+  writeFileSync(path, text, { mode: 0o444 });
+  return path;
 }
 
 function checkedPath(name: string, path: string): string {

@@ -86,8 +86,6 @@ export function openCatalog(cache: string, memo: Memo, read: (key: Digest) => En
   }
 
   const records = inspect('ac');
-  const blobs = inspect('cas');
-
   const unchecked = new Set<Digest>();
   if (records.listed.size > 0) {
     for (const key of entries.keys()) {
@@ -104,6 +102,8 @@ export function openCatalog(cache: string, memo: Memo, read: (key: Digest) => En
     }
   }
 
+  // After the records: reading one may have put a damaged blob aside.
+  const blobs = inspect('cas');
   const present = (digest: Digest): boolean => {
     const names = blobs.listed.get(digest.slice(0, 2));
     if (names !== undefined) return names.has(digest);

@@ -12,6 +12,11 @@ export function sha256(content: string | Uint8Array): Digest {
   return hash('sha256', content);
 }
 
+/** Whether a value has the form of a sha256, so that it can be a name in the store and nothing else. */
+export function isDigest(value: unknown): value is Digest {
+  return typeof value === 'string' && /^[0-9a-f]{64}$/.test(value);
+}
+
 /** Below this size one synchronous read is cheaper than a stream's promises. */
 const smallFile = 1 << 20;
 const chunkBytes = 4 << 20;
@@ -91,6 +96,7 @@ export function parseListing(text: string): FolderEntry[] {
     if (!Array.isArray(entry) || typeof entry[0] !== 'string') throw new Error('not the listing of a folder');
     const [path, digest, bytes] = entry as [string, Digest | null, number];
     if (path.startsWith('/') || path.split('/').includes('..')) throw new Error(`the listing names ${path}`);
+    if (digest !== null && !isDigest(digest)) throw new Error(`the listing gives ${path} no digest`);
     return { path, digest, bytes };
   });
 }

@@ -1,5 +1,5 @@
 /** Everything that happens, as one discriminated union: the terminal, the log and JSON lines subscribe; nothing else prints. */
-import type { Artifact, Digest } from './record.ts';
+import type { Artifact, Digest, JobName } from './record.ts';
 import type { State } from './state.ts';
 import type { Reason } from './why.ts';
 
@@ -15,6 +15,10 @@ export interface Failure {
     | 'escape'
     | 'input-changed'
     | 'resources'
+    /** What it ran on was taken away: a dead node, a preempted job. */
+    | 'lost'
+    /** A cluster did not take the job. */
+    | 'refused'
     | 'store';
   /** What is wrong, where, and what to do; names the task. */
   readonly message: string;
@@ -45,6 +49,8 @@ export type EventBody =
     }
   | { readonly type: 'task-state'; readonly task: string; readonly from: State; readonly to: State }
   | { readonly type: 'task-cached'; readonly task: string; readonly key: Digest }
+  /** It is in a cluster's queue; `adopted` when an earlier run put it there. */
+  | { readonly type: 'task-queued'; readonly task: string; readonly job: JobName; readonly adopted: boolean }
   | {
       readonly type: 'task-started';
       readonly task: string;

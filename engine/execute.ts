@@ -1,21 +1,20 @@
-/** Executes one task once: lays out its folder, runs it in a worker, checks what it left, and records the result. */
+/** Executes one task once: lays out its folder, has it run, checks what it left, and records the result. */
 import { mkdirSync } from 'node:fs';
-import { cpus, hostname } from 'node:os';
 import { join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { type Facts, outsideFiles, sourceName } from './assess.ts';
+import { type Facts, lineageText, outsideFiles, producerKeys, sourceName } from './assess.ts';
 import { type Attempt, AttemptError, beginAttempt, collectOutputs } from './attempt.ts';
 import { messageOf } from './errors.ts';
-import type { EventBody, Failure } from './events.ts';
+import type { Failure } from './events.ts';
+import { type Executor, type Order, type OrderListener, UnavailableError } from './executor.ts';
 import type { Resources, Task } from './graph.ts';
 import { nameInputs } from './input_names.ts';
-import { lastLines, readLog } from './logs.ts';
+import { lastLines } from './logs.ts';
 import { canonicalJson } from './manifest.ts';
 import type { Job } from './protocol.ts';
 import type { Result } from './publish.ts';
-import type { Digest, Host, Manifest, TaskRecord } from './record.ts';
+import type { Digest, Manifest, TaskRecord } from './record.ts';
 import { producersOf } from './select.ts';
-import type { Worker } from './workers.ts';
 import type { Workspace } from './workspace.ts';
 
 /** What an execution needs to know. */
@@ -27,6 +26,8 @@ export interface Execution {
   /** What was granted of the pools. */
   readonly resources: Resources;
   readonly run: string;
+  /** Whether it is to run though an attempt at it is under way already. */
+  readonly fresh: boolean;
   /** The finished task of that name, with its outputs' paths. */
   readonly producer: (task: string) => { readonly task: Task; readonly result: Result };
   readonly signal: AbortSignal;
@@ -40,42 +41,40 @@ export type Ending =
   | { readonly kind: 'cancelled' }
   | { readonly kind: 'failed'; readonly failure: Failure; readonly log: Buffer; readonly tail: readonly string[] };
 
-/** Runs a task in the given worker. Stores nothing unless it succeeded; its private folder goes in any case. */
+/** Runs a task once. Stores nothing unless it succeeded; its private folder goes in any case. */
 export async function execute(
   workspace: Workspace,
-  worker: Worker,
+  executor: Executor,
   execution: Execution,
-  say: (body: EventBody) => void,
+  listener: OrderListener,
 ): Promise<Ending> {
   const { task, key, manifest, facts, signal } = execution;
   const { store } = workspace;
-  const started = new Date();
   const measurements: Record<string, number | string> = {};
   let attempt: Attempt | null = null;
+  let log: Buffer = Buffer.alloc(0);
   try {
     signal.throwIfAborted();
-    await checkInputs(workspace, execution, 'before');
-    attempt = await beginAttempt(store, task, (id, name) => {
-      const producer = execution.producer(id);
-      return { artifact: producer.result.outputs[name]!, path: producer.task.outputs[name]! };
-    });
-    const job = await jobOf(workspace, execution, attempt);
-    const begun = performance.now();
-    const complaint = await supervised(worker, task, signal, () =>
-      worker.run(job, {
-        progress: (done, total) => say({ type: 'task-progress', task: task.id, done, total }),
-        warn: (message) => say({ type: 'warning', task: task.id, message }),
-        measure: (name, value) => {
+    const underWay = execution.fresh ? null : await executor.underWay(key);
+    if (underWay === null) await checkInputs(workspace, execution, 'before');
+    const order = underWay ?? (await orderOf(workspace, executor, execution));
+    attempt = { ...order.job, remove: order.place.remove };
+    const ended = await executor.run(
+      order,
+      {
+        ...listener,
+        measure(name, value) {
           measurements[name] = value;
-          say({ type: 'task-measured', task: task.id, name, value });
+          listener.measure(name, value);
         },
-      }),
+      },
+      signal,
     );
-    const seconds = (performance.now() - begun) / 1000;
+    log = ended.log;
     if (signal.aborted) return { kind: 'cancelled' };
-    if (complaint !== null) {
-      const message = nameInputs(complaint.message, task, attempt.inputs);
-      return failed(worker, task, complaint.kind, message, complaint.stack);
+    if (ended.complaint !== null) {
+      const { kind, message, stack } = ended.complaint;
+      return failed(log, task, kind, nameInputs(message, task, attempt.inputs), stack);
     }
     await checkInputs(workspace, execution, 'after');
     const deposit = store.deposit();
@@ -85,14 +84,15 @@ export async function execute(
       key,
       manifest,
       outputs,
-      log: deposit.putBytes(readLog(worker.log)),
-      startedAt: started.toISOString(),
-      seconds,
-      host: thisHost(),
+      log: deposit.putBytes(log),
+      startedAt: ended.startedAt.toISOString(),
+      seconds: ended.seconds,
+      host: ended.host,
+      ...(ended.job === null ? {} : { job: ended.job }),
       measurements,
       run: execution.run,
       task: task.id,
-      producers: producerKeys(execution),
+      producers: producerKeys(task, (id) => execution.producer(id).result),
       sources: Object.fromEntries(
         outsideFiles(task).map(([name, path]) => [name, relative(workspace.project.root, path)]),
       ),
@@ -100,26 +100,15 @@ export async function execute(
     await deposit.commit(record);
     return { kind: 'recorded', record };
   } catch (thrown) {
+    if (thrown instanceof UnavailableError) throw thrown;
     if (signal.aborted) return { kind: 'cancelled' };
-    return failed(worker, task, thrown instanceof AttemptError ? thrown.kind : 'store', messageOf(thrown));
+    return failed(log, task, thrown instanceof AttemptError ? thrown.kind : 'store', messageOf(thrown));
   } finally {
     if (attempt !== null) execution.afterwards(attempt.remove());
   }
 }
 
-/** The keys behind a task's inputs. */
-function producerKeys({ task, producer }: Execution): TaskRecord['producers'] {
-  const keyOf = ({ task: id }: { readonly task: string }) => producer(id).result.key;
-  return Object.fromEntries(
-    Object.entries(task.inputs).flatMap(([name, input]) => {
-      if (input.kind === 'file') return [];
-      return [[name, input.kind === 'all' ? input.members.map(keyOf) : keyOf(input)]];
-    }),
-  );
-}
-
-function failed(worker: Worker, task: Task, kind: Failure['kind'], message: string, stack?: string): Ending {
-  const log = readLog(worker.log);
+function failed(log: Buffer, task: Task, kind: Failure['kind'], message: string, stack?: string): Ending {
   const failure: Failure = {
     kind,
     message: `task ${task.id} failed: ${message}`,
@@ -128,33 +117,23 @@ function failed(worker: Worker, task: Task, kind: Failure['kind'], message: stri
   return { kind: 'failed', failure, log, tail: lastLines(log, 20) };
 }
 
-/** Waits for a running task; ends its process when it runs out of time or the run is cancelled. */
-async function supervised(
-  worker: Worker,
-  task: Task,
-  signal: AbortSignal,
-  run: () => ReturnType<Worker['run']>,
-): ReturnType<Worker['run']> {
-  let timedOut = false;
-  const cancel = () => worker.cancel();
-  signal.addEventListener('abort', cancel);
-  const limit = task.timeoutSeconds;
-  const timer =
-    limit === null
-      ? undefined
-      : setTimeout(() => {
-          timedOut = true;
-          worker.cancel();
-        }, limit * 1000);
+/** Lays out an attempt. */
+async function orderOf(workspace: Workspace, executor: Executor, execution: Execution): Promise<Order> {
+  const { task, key, resources, producer } = execution;
+  const { id, stage, timeoutSeconds } = task;
+  const place = executor.place(key);
+  const artifactOf = (from: string, name: string) => {
+    const { task, result } = producer(from);
+    return { artifact: result.outputs[name]!, path: task.outputs[name]! };
+  };
+  const lineage = () => lineageText(workspace, task, (from) => producer(from).result);
+  const attempt = await beginAttempt(workspace.store, task, place, artifactOf, lineage);
   try {
-    const complaint = await run();
-    if (!timedOut && !signal.aborted) return complaint;
-    // It may have ended in time to answer: whatever it started goes with it.
-    await worker.stop();
-    return { kind: 'timeout', message: `it took longer than its timeout of ${limit} s` };
-  } finally {
-    clearTimeout(timer);
-    signal.removeEventListener('abort', cancel);
+    const job = await jobOf(workspace, execution, attempt);
+    return { key, task: id, stage, place, job, resources, timeoutSeconds };
+  } catch (thrown) {
+    await place.remove();
+    throw thrown;
   }
 }
 
@@ -211,16 +190,4 @@ async function checkInputs(
       );
     }
   }
-}
-
-let host: Host | undefined;
-function thisHost(): Host {
-  host ??= {
-    name: hostname(),
-    platform: `${process.platform}-${process.arch}`,
-    cpu: cpus()[0]?.model ?? 'unknown',
-    cores: cpus().length,
-    node: process.version,
-  };
-  return host;
 }

@@ -13,7 +13,9 @@ export type InputRef =
   | { readonly kind: 'artifact'; readonly task: string; readonly artifact: string }
   | { readonly kind: 'all'; readonly members: readonly FanInMember[] }
   /** A file or folder of the project; the path is absolute. */
-  | { readonly kind: 'file'; readonly path: string };
+  | { readonly kind: 'file'; readonly path: string }
+  /** The records behind the task's other inputs (engine/ancestry.ts). */
+  | { readonly kind: 'lineage' };
 
 /** One member of a fan-in, with the values of the axes that the consumer lacks and those that it shares. */
 export interface FanInMember {

@@ -10,7 +10,7 @@ export function nameInputs(message: string, task: Task, inputs: Attempt['inputs'
   const names = new Map<string, string>();
   for (const [input, ref] of Object.entries(task.inputs)) {
     const given = inputs[input];
-    if (ref.kind === 'file' || given === undefined) continue;
+    if (ref.kind === 'file' || ref.kind === 'lineage' || given === undefined) continue;
     const refs = ref.kind === 'all' ? ref.members : [ref];
     const paths = typeof given === 'string' ? [given] : given.map(({ path }) => path);
     for (const [i, { task: producer, artifact }] of refs.entries()) {

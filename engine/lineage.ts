@@ -3,36 +3,51 @@ import { join, relative, resolve, sep } from 'node:path';
 import type { Entry } from './catalog.ts';
 import { type CodeListing, readCodeListing } from './code.ts';
 import { UsageError } from './errors.ts';
+import { lineageName } from './manifest.ts';
 import { readPublications } from './publish.ts';
 import type { Artifact, Digest, Host, Manifest, TaskRecord } from './record.ts';
 import { listRuns } from './runs.ts';
 import { namesIn } from './store.ts';
 import type { Workspace } from './workspace.ts';
 
-/** An execution, or a file that no task made. */
-export type LineageNode =
-  | {
-      readonly kind: 'task';
-      /** The key. */
-      readonly id: Digest;
-      readonly task: string;
-      readonly action: Manifest['action'];
-      readonly params: Manifest['params'];
-      readonly code: { readonly digest: Digest; readonly listing: CodeListing } | null;
-      readonly outputs: Readonly<Record<string, Artifact>>;
-      readonly host: Host;
-      readonly startedAt: string;
-      readonly seconds: number;
-      readonly measurements: TaskRecord['measurements'];
-      readonly run: string;
-    }
-  | {
-      readonly kind: 'source';
-      /** The content digest. */
-      readonly id: Digest;
-      /** Where it lay when it was read, relative to the project. */
-      readonly path: string;
-    };
+/** An execution. */
+export interface LineageTask {
+  readonly kind: 'task';
+  /** The key. */
+  readonly id: Digest;
+  readonly task: string;
+  readonly action: Manifest['action'];
+  readonly params: Manifest['params'];
+  readonly code: { readonly digest: Digest; readonly listing: CodeListing } | null;
+  readonly outputs: Readonly<Record<string, Artifact>>;
+  /** Output name -> where the task wrote it in its folder. */
+  readonly paths: Manifest['outputs'];
+  readonly host: Host;
+  readonly startedAt: string;
+  readonly seconds: number;
+  readonly measurements: TaskRecord['measurements'];
+  readonly run: string;
+}
+
+/** A file or folder that no task made. */
+export interface LineageSource {
+  readonly kind: 'source';
+  /** The content digest. */
+  readonly id: Digest;
+  /** Where it lay when it was read, relative to the project. */
+  readonly path: string;
+}
+
+export type LineageNode = LineageTask | LineageSource;
+
+export function isTask(node: LineageNode): node is LineageTask {
+  return node.kind === 'task';
+}
+
+/** When an execution ended: ISO 8601, UTC. */
+export function endOf({ startedAt, seconds }: LineageTask): string {
+  return new Date(Date.parse(startedAt) + Math.round(seconds * 1000)).toISOString();
+}
 
 export interface LineageEdge {
   readonly from: Digest;
@@ -40,6 +55,8 @@ export interface LineageEdge {
   /** The consumer's input, and the digest of the artifact that went that way. */
   readonly input: string;
   readonly digest: Digest;
+  /** The producer's output of that content; null for a source. */
+  readonly artifact: string | null;
 }
 
 export interface LineageGraph {
@@ -51,15 +68,21 @@ export interface LineageGraph {
   readonly edges: readonly LineageEdge[];
 }
 
+export interface LineageOptions {
+  /** What a relative path is relative to; the project's root if not given. */
+  readonly cwd?: string;
+  /** The pipeline whose task is meant; that of the newest run with such a task if not given. */
+  readonly pipeline?: string;
+}
+
 /**
  * The lineage of a target.
  * @param target a path under results/, a task's id, or eight or more digits of a key or an artifact's digest.
- * @param cwd what a relative path is relative to.
  * @throws UsageError when the target names nothing that is recorded.
  */
-export function lineage(workspace: Workspace, target: string, cwd: string = workspace.project.root): LineageGraph {
+export function lineage(workspace: Workspace, target: string, options: LineageOptions = {}): LineageGraph {
   const { store } = workspace;
-  const root = keyOf(workspace, target, cwd);
+  const root = keyOf(workspace, target, options);
   // Stands in for a producer whose record has been collected as garbage: another execution that gave equal content.
   const makers = new Map<Digest, Entry[]>();
   for (const entry of store.catalog.all()) {
@@ -81,21 +104,22 @@ export function lineage(workspace: Workspace, target: string, cwd: string = work
       const path = record.sources[input];
       if (path !== undefined) {
         nodes.set(digest, { kind: 'source', id: digest, path });
-        edges.push({ from: digest, to: key, input, digest });
+        edges.push({ from: digest, to: key, input, digest, artifact: null });
         continue;
       }
       const maker = (producer === undefined ? null : store.catalog.find(producer)) ?? makers.get(digest)?.[0];
       if (maker === undefined) {
         throw new UsageError(`no record says what made ${digest.slice(0, 12)}, input \`${input}\` of ${record.task}`);
       }
-      edges.push({ from: maker.key, to: key, input, digest });
+      const artifact = Object.keys(maker.outputs).find((name) => maker.outputs[name]!.digest === digest) ?? null;
+      edges.push({ from: maker.key, to: key, input, digest, artifact });
       open.push(maker.key);
     }
   }
   return { target, root, nodes: [...nodes.values()], edges };
 }
 
-function nodeOf({ store }: Workspace, record: TaskRecord): LineageNode {
+function nodeOf({ store }: Workspace, record: TaskRecord): LineageTask {
   const { key, task, manifest, outputs, host, startedAt, seconds, measurements, run } = record;
   const { action, params, code } = manifest;
   const listing = code === null ? null : { digest: code, listing: readCodeListing(store.blobPath(code)) };
@@ -107,6 +131,7 @@ function nodeOf({ store }: Workspace, record: TaskRecord): LineageNode {
     params,
     code: listing,
     outputs,
+    paths: manifest.outputs,
     host,
     startedAt,
     seconds,
@@ -121,15 +146,17 @@ function inputsOf({
   producers,
 }: TaskRecord): { readonly input: string; readonly digest: Digest; readonly producer: Digest | undefined }[] {
   return Object.entries(manifest.inputs).flatMap(([input, value]) => {
+    // What it holds are the records of the other inputs, which are followed by themselves.
+    if (input.startsWith(lineageName(''))) return [];
     const keys = [producers[input] ?? []].flat();
     const digests = typeof value === 'string' ? [value] : value.map(({ digest }) => digest);
     return digests.map((digest, i) => ({ input, digest, producer: keys[i] }));
   });
 }
 
-function keyOf(workspace: Workspace, target: string, cwd: string): Digest {
+function keyOf(workspace: Workspace, target: string, { cwd, pipeline }: LineageOptions): Digest {
   const { store, project } = workspace;
-  const path = resolve(cwd, target);
+  const path = resolve(cwd ?? project.root, target);
   if (path.startsWith(project.results + sep)) {
     const name = relative(project.results, path).split(sep)[0]!;
     const folder = join(project.results, name);
@@ -149,9 +176,11 @@ function keyOf(workspace: Workspace, target: string, cwd: string): Digest {
     }
   }
   for (const run of listRuns(store.cache)) {
+    if (pipeline !== undefined && run.pipeline !== pipeline) continue;
     const key = run.tasks[target]?.key;
     if (key !== undefined && key !== null && store.catalog.find(key) !== null) return key;
   }
+  if (pipeline !== undefined) throw new UsageError(`no run of ${pipeline} holds a result of ${target}`);
   const entries = [...store.catalog.all()].filter(({ task }) => task === target);
   const newest = entries.sort((a, b) => (a.startedAt < b.startedAt ? 1 : -1))[0];
   if (newest !== undefined) return newest.key;

@@ -143,6 +143,7 @@ class Linker {
       spec: specs?.[name] ?? null,
       sourceOf: this.#reader(name, entry, specs?.[name] ?? null),
     }));
+    const lineages = Object.keys(specs ?? {}).filter((name) => specs![name]!.lineage === true);
     const needs = this.#needs();
     return (instance) => {
       const refs: Record<string, InputRef> = {};
@@ -165,6 +166,7 @@ class Linker {
         if (ref === null) return null;
         refs[name] = ref;
       }
+      for (const name of lineages) refs[name] = { kind: 'lineage' };
       const before = needs.flatMap(({ producer, span }) => this.#matching(instance, producer, {}, span) ?? []);
       return { inputs: refs, needs: before.map(({ id }) => id) };
     };
@@ -174,6 +176,10 @@ class Linker {
   #checkNames(specs: Readonly<Record<string, InputSpec>>): void {
     const { declaration, module } = this.#stage;
     for (const [name, { key }] of declaration.inputs) {
+      if (specs[name]?.lineage === true) {
+        const message = `the input "${name}" of ${module!.name} is filled in by pipe`;
+        this.#diagnostics.report(key, message, 'leave it out: it holds the records behind the other inputs');
+      }
       if (Object.hasOwn(specs, name)) continue;
       this.#diagnostics.report(
         key,
@@ -182,7 +188,7 @@ class Linker {
       );
     }
     for (const [name, spec] of Object.entries(specs)) {
-      if (spec.optional === true || declaration.inputs.has(name)) continue;
+      if (spec.optional === true || spec.lineage === true || declaration.inputs.has(name)) continue;
       const form = spec.many === true ? '{ all: STAGE.ARTIFACT }' : 'STAGE.ARTIFACT';
       this.#diagnostics.report(
         usesSpan(declaration),

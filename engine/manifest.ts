@@ -42,6 +42,13 @@ export interface Surroundings {
   file(path: string): Digest;
   /** The artifact that a finished task gave. */
   artifact(task: string, name: string): Artifact;
+  /** Digest of the lineage of the task's inputs. */
+  lineage(task: Task): Digest;
+}
+
+/** The name in the manifest of an input that holds the lineage of the others. */
+export function lineageName(input: string): string {
+  return `lineage:${input}`;
 }
 
 /** The manifest of a task whose producers are all done. Holds no absolute path: sources enter by content. */
@@ -51,6 +58,7 @@ export function manifestOf(task: Task, around: Surroundings): Manifest {
   for (const [name, ref] of Object.entries(task.inputs)) {
     if (ref.kind === 'file') inputs[name] = around.file(ref.path);
     else if (ref.kind === 'artifact') inputs[name] = around.artifact(ref.task, ref.artifact).digest;
+    else if (ref.kind === 'lineage') inputs[lineageName(name)] = around.lineage(task);
     else
       inputs[name] = ref.members.map((member) => ({
         axes: member.axes,

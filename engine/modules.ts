@@ -1,5 +1,5 @@
 /** Finds stage modules by name, bundles them for the workers, and reads what they declare. */
-import { existsSync, mkdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Code, openCodeReader } from './code.ts';
@@ -25,6 +25,15 @@ export interface Stages extends StageResolver {
   save(): void;
   /** Stops the helper process that read the interfaces, if one was needed. */
   close(): Promise<void>;
+}
+
+/** The last line of a bundle: what is executed must be what was built. */
+const endOf = (text: string) => `\n//# sha256=${sha256(text)}\n`;
+const endLength = endOf('').length;
+
+/** Whether a bundle is as it was written. */
+export function isWholeBundle(text: string): boolean {
+  return text.endsWith(endOf(text.slice(0, -endLength)));
 }
 
 /** The stages of a project: its own `stages/NAME.ts` first, then those that the package brings. */
@@ -53,9 +62,9 @@ export function openStages(project: Project, memo: Memo, digester: Digester): St
   async function makeBundle(module: string): Promise<string> {
     const code = await reader.of(module);
     const path = bundlePath(module, code);
-    if (existsSync(path)) return path;
+    if (existsSync(path) && isWholeBundle(readFileSync(path, 'utf8'))) return path;
     const { text } = await reader.bundleOf(module);
-    writeWhole(path, text);
+    writeWhole(path, text + endOf(text));
     return path;
   }
 

@@ -62,7 +62,7 @@ export async function makePlan(workspace: Workspace, graph: Graph, options: Plan
     if (waitsFor.length > 0) return { task, state: 'pending', waitsFor, reason: { kind: 'upstream', tasks: waitsFor } };
     const message = brokenBecause(task, facts);
     if (message !== null) return { task, state: 'broken', message };
-    const { manifest, key } = identify(task, facts, (id, name) => fresh.get(id)!.outputs[name]!);
+    const { manifest, key } = identify(workspace, task, facts, (id) => fresh.get(id)!);
     const entry = catalog.find(key);
     if (entry !== null && !forced.has(task.id)) {
       fresh.set(task.id, entry);

@@ -37,6 +37,13 @@ export type Request = Job | { readonly type: 'describe'; readonly module: string
 /** A failure as a worker tells it: the engine adds which task it was. */
 export type Complaint = Pick<Failure, 'kind' | 'message' | 'stack'>;
 
+/** What a task tells while it runs. */
+export interface Listener {
+  progress(done: number, total: number): void;
+  measure(name: string, value: number | string): void;
+  warn(message: string): void;
+}
+
 export type Description = { readonly interface: StageInterface } | { readonly problem: string };
 
 /** From a worker to the engine. */

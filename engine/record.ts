@@ -14,7 +14,7 @@ export interface Manifest {
   readonly code: Digest | null;
   readonly params: Readonly<Record<string, Json>>;
   readonly env: Readonly<Record<string, string>>;
-  /** Input name (or `param:NAME` for a source parameter) -> content digest, or the members of a fan-in in order. */
+  /** Input name (`param:NAME` for a source parameter, `lineage:NAME` for a lineage) -> content digest, or a fan-in's members in order. */
   readonly inputs: Readonly<Record<string, Digest | readonly ManifestMember[]>>;
   readonly outputs: Readonly<Record<string, string>>;
 }
@@ -40,6 +40,12 @@ export interface Host {
   readonly node: string;
 }
 
+/** A job of a cluster. */
+export interface JobName {
+  readonly cluster: string;
+  readonly id: string;
+}
+
 /** The lineage of one execution, kept under `cache/ac/<2>/<key>`. */
 export interface TaskRecord {
   readonly key: Digest;
@@ -50,6 +56,8 @@ export interface TaskRecord {
   readonly startedAt: string;
   readonly seconds: number;
   readonly host: Host;
+  /** The cluster's job that ran it; absent when it ran on the machine of the run itself. */
+  readonly job?: JobName;
   /** What the stage reported through `measure`: never part of a key or an artifact. */
   readonly measurements: Readonly<Record<string, number | string>>;
   readonly run: string;

@@ -1,13 +1,13 @@
 /** The loop of a run: takes wanted tasks through their states until each is done, failed or skipped. */
-import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { brokenBecause, type Facts, identify, readFacts } from './assess.ts';
 import { sweepAttempts } from './attempt.ts';
 import { messageOf } from './errors.ts';
 import { type Emit, type EventBody, type Failure, type RunCounts, type RunStatus, stamped } from './events.ts';
 import { type Ending, execute } from './execute.ts';
+import type { Executor, OrderListener } from './executor.ts';
+import { openLocal } from './executors/local.ts';
 import type { Graph, Resources, Task } from './graph.ts';
-import { identityText, self } from './identity.ts';
 import { explainer, forcedTasks, type PlanOptions } from './plan.ts';
 import { granted, machineResources, openPools, type Pools } from './pools.ts';
 import { criticalPath } from './priority.ts';
@@ -18,7 +18,6 @@ import { producersOf, selectTasks } from './select.ts';
 import { isFinal, States } from './state.ts';
 import { sweepTemporaries } from './whole.ts';
 import type { Reason } from './why.ts';
-import { openWorkers, type Workers } from './workers.ts';
 import type { Workspace } from './workspace.ts';
 
 export interface RunOptions extends PlanOptions {
@@ -63,6 +62,9 @@ export async function runPipeline(
   return { ...outcome, seconds: (performance.now() - started) / 1000 };
 }
 
+/** How often a task may lose the place where it runs (a dead node, preemption) before that counts as its failure. */
+const forgivenLosses = 5;
+
 /** A task that must be executed. */
 interface Stale {
   readonly task: Task;
@@ -90,7 +92,7 @@ class Run {
   readonly #dependents = new Map<string, Task[]>();
   readonly #stale = new Map<string, Stale>();
   readonly #pools: Pools;
-  readonly #workers: Workers;
+  readonly #executor: Executor;
   readonly #explain: ReturnType<typeof explainer>;
   /** Tasks queued or running; the run is over when there are none. */
   #active = 0;
@@ -131,16 +133,14 @@ class Run {
     };
     this.#states = new States((task, from, to) => say({ type: 'task-state', task, from, to }));
     const total = { ...machineResources(), ...options.pools };
-    this.#pools = openPools(total, options.jobs ?? Math.max(1, Math.floor(total.cpu)));
-    const work = join(workspace.project.cache, 'work');
-    this.#workers = openWorkers(
-      () => {
-        mkdirSync(work, { recursive: true });
-        return workspace.stages.workerEntry();
-      },
-      work,
-      `${identityText(self())}-${record.id}`,
+    this.#executor = openLocal(
+      join(workspace.project.cache, 'work'),
+      () => workspace.stages.workerEntry(),
+      record.id,
+      total,
+      options.jobs ?? Math.max(1, Math.floor(total.cpu)),
     );
+    this.#pools = openPools(this.#executor.total, this.#executor.jobs);
     this.#explain = explainer(workspace, graph, facts);
     for (const task of tasks) {
       for (const id of new Set([...producersOf(task), ...task.needs])) {
@@ -179,7 +179,7 @@ class Run {
       if (this.#defect !== null) throw this.#defect;
     } finally {
       this.#controller.abort();
-      await this.#workers.stopAll();
+      await this.#executor.close();
       await Promise.all(this.#afterwards);
     }
     for (const { id } of this.#tasks)
@@ -239,9 +239,10 @@ class Run {
         return false;
       }
       const { manifest, key } = identify(
+        this.#workspace,
         task,
         this.#facts,
-        (producer, name) => this.#results.get(producer)!.outputs[name]!,
+        (producer) => this.#results.get(producer)!,
       );
       const { catalog } = this.#workspace.store;
       const entry = catalog.find(key);
@@ -341,6 +342,7 @@ class Run {
 
   async #execute(stale: Stale, resources: Resources): Promise<void> {
     const { task, key, reason } = stale;
+    let [failures, losses] = [0, 0];
     for (let attempt = 1; ; attempt++) {
       const ending = await this.#tryOnce(stale, resources, attempt, reason);
       if (ending.kind === 'recorded') {
@@ -351,43 +353,51 @@ class Run {
         this.#skip(task.id, this.#stopped ?? 'the run was interrupted');
         return;
       }
-      if (attempt > task.retry || this.#stopped !== null) {
+      if (ending.failure.kind === 'lost') losses += 1;
+      else failures += 1;
+      if (failures > task.retry || losses > forgivenLosses || this.#stopped !== null) {
         this.#fail(task.id, key, ending.failure, ending.log, ending.tail);
         return;
       }
       this.#say({ type: 'task-retried', task: task.id, attempt, failure: ending.failure });
-      this.#states.move(task.id, 'Queued');
+      // It may have failed before it ran.
+      if (this.#states.of(task.id) === 'Running') this.#states.move(task.id, 'Queued');
     }
   }
 
-  async #tryOnce(stale: Stale, resources: Resources, attempt: number, reason: Reason): Promise<Ending> {
+  #tryOnce(stale: Stale, resources: Resources, attempt: number, reason: Reason): Promise<Ending> {
     const { task, key, manifest } = stale;
-    const worker = await this.#workers.take();
-    try {
-      this.#states.move(task.id, 'Running');
-      this.#say({ type: 'task-started', task: task.id, key, attempt, reason, log: worker.log });
-      return await execute(
-        this.#workspace,
-        worker,
-        {
-          task,
-          key,
-          manifest,
-          facts: this.#facts,
-          resources,
-          run: this.#record.id,
-          producer: (id) => ({ task: this.#byId.get(id)!, result: this.#results.get(id)! }),
-          signal: this.#controller.signal,
-          afterwards: (work) => {
-            // What could not be removed is swept by a later run.
-            this.#afterwards.push(work.catch(() => undefined));
-          },
+    const say = this.#say;
+    const listener: OrderListener = {
+      queued: (job, adopted) => say({ type: 'task-queued', task: task.id, job, adopted }),
+      started: (log) => {
+        this.#states.move(task.id, 'Running');
+        say({ type: 'task-started', task: task.id, key, attempt, reason, log });
+      },
+      progress: (done, total) => say({ type: 'task-progress', task: task.id, done, total }),
+      warn: (message) => say({ type: 'warning', task: task.id, message }),
+      measure: (name, value) => say({ type: 'task-measured', task: task.id, name, value }),
+    };
+    return execute(
+      this.#workspace,
+      this.#executor,
+      {
+        task,
+        key,
+        manifest,
+        facts: this.#facts,
+        resources,
+        run: this.#record.id,
+        fresh: reason.kind === 'forced' || attempt > 1,
+        producer: (id) => ({ task: this.#byId.get(id)!, result: this.#results.get(id)! }),
+        signal: this.#controller.signal,
+        afterwards: (work) => {
+          // What could not be removed is swept by a later run.
+          this.#afterwards.push(work.catch(() => undefined));
         },
-        this.#say,
-      );
-    } finally {
-      this.#workers.give(worker);
-    }
+      },
+      listener,
+    );
   }
 
   #done(task: Task, result: Result, origin: 'executed' | 'shared', seconds: number): void {

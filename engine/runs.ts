@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { checkedJson, parseChecked } from './checked.ts';
 import type { RunStatus } from './events.ts';
 import { type Identity, isAlive, self } from './identity.ts';
 import type { Digest } from './record.ts';
@@ -45,7 +46,7 @@ export function runsFolder(cache: string): string {
 
 /** Writes a run's file whole. */
 export function writeRun(cache: string, run: RunRecord): void {
-  writeWhole(join(runsFolder(cache), `${run.id}.json`), `${JSON.stringify(run)}\n`);
+  writeWhole(join(runsFolder(cache), `${run.id}.json`), checkedJson(run));
 }
 
 /** Writes the file of a run that has ended, unless all was cached and the newest run of its pipeline says the same already. */
@@ -93,7 +94,8 @@ export function runIds(cache: string): string[] {
 /** Reads one run; null when its file is not there or not readable. */
 export function readRun(cache: string, id: string): RunRecord | null {
   try {
-    const run = JSON.parse(readFileSync(join(runsFolder(cache), `${id}.json`), 'utf8')) as RunRecord;
+    const run = parseChecked(readFileSync(join(runsFolder(cache), `${id}.json`))) as RunRecord | undefined;
+    if (run === undefined) return null;
     return run.status === 'running' && !isAlive(run.owner) ? { ...run, status: 'interrupted' } : run;
   } catch {
     return null;
@@ -111,6 +113,14 @@ export function* listRuns(cache: string): Generator<RunRecord> {
 /** The newest run, of one pipeline if its name is given. */
 export function latestRun(cache: string, pipeline?: string): RunRecord | null {
   for (const run of listRuns(cache)) if (pipeline === undefined || run.pipeline === pipeline) return run;
+  return null;
+}
+
+/** The task that had a key, as far as the files of runs know; null when none does. */
+export function taskOfKey(cache: string, key: Digest): string | null {
+  for (const { tasks } of listRuns(cache)) {
+    for (const [id, outcome] of Object.entries(tasks)) if (outcome.key === key) return id;
+  }
   return null;
 }
 

@@ -22,12 +22,13 @@ export interface ParamSpec {
   readonly format?: 'source';
 }
 
-/** One input. `many` says that the stage takes a fan-in: the list of all members with their axis values. */
-export interface InputSpec {
-  readonly description: string;
-  readonly many?: true;
-  readonly optional?: true;
-}
+/**
+ * One input. `many` says that the stage takes a fan-in: the list of all members with their axis values. `lineage` marks one that
+ * pipe itself fills: a JSON file (`Ancestry` of engine/ancestry.ts) with the records behind the task's other inputs.
+ */
+export type InputSpec =
+  | { readonly description: string; readonly many?: true; readonly optional?: true; readonly lineage?: never }
+  | { readonly description: string; readonly lineage: true; readonly many?: never; readonly optional?: never };
 
 /** One output: a file or a folder at `path` inside the task's private folder. */
 export interface OutputSpec {

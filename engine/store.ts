@@ -23,12 +23,12 @@ import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { blobsOf, type Catalog, type Entry, openCatalog } from './catalog.ts';
 import { digestFile, type FolderEntry, listingOf, parseListing, sha256, walk } from './digest.ts';
-import { errorCode } from './errors.ts';
+import { errorCode, messageOf } from './errors.ts';
 import type { EventBody } from './events.ts';
 import { identityText, isAlive, parseIdentity, self } from './identity.ts';
-import { canonicalJson } from './manifest.ts';
 import type { Memo } from './memo.ts';
 import type { Artifact, Digest, TaskRecord } from './record.ts';
+import { parseRecord, recordText } from './record_text.ts';
 
 /**
  * Every blob bears this modification time (2000-01-01, seconds since 1970). Root may write to a read-only file; whoever
@@ -46,10 +46,8 @@ export interface Store {
   readBlob(digest: Digest): Buffer;
   /** Begins to put a result into the store. */
   deposit(): Deposit;
-  /** The files of a folder artifact. */
+  /** The files of a folder artifact. @throws Error when its listing is missing or damaged. */
   entriesOf(folder: Digest): FolderEntry[];
-  /** Whether a blob is there and, as far as its times tell, untouched; one that was touched is digested again. */
-  isSound(digest: Digest): Promise<boolean>;
   /** The blobs of an artifact that are missing or damaged; damaged ones go to quarantine. */
   unsound(artifact: Artifact): Promise<Digest[]>;
   /** A read-only path of an artifact: `file` linked to the blob, or the folder under cache/trees. */
@@ -62,10 +60,18 @@ export interface Store {
   removeRecord(key: Digest): void;
   /** Moves a damaged file of the store out of the way, so that it is kept for a look and used no more. */
   quarantine(path: string, problem: string): void;
+  /** What has been found damaged since the store was opened. */
+  readonly damage: readonly Damage[];
   /** Removes what processes that have died left half-made. */
   sweep(): void;
   /** Keeps the catalog for the next process. */
   save(): void;
+}
+
+/** A file that is not what it was when it was written. */
+export interface Damage {
+  readonly path: string;
+  readonly problem: string;
 }
 
 /** The blobs of one result and its record. Nothing is in the store before `settle` or `commit`. */
@@ -132,45 +138,56 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     return stat !== undefined && stat.mtimeMs === sealedTime * 1000 && (bytes === undefined || stat.size === bytes);
   }
 
+  const damage: Damage[] = [];
   function quarantine(path: string, problem: string): void {
-    const folder = join(cache, 'quarantine');
-    mkdirSync(folder, { recursive: true });
-    try {
-      renameSync(path, join(folder, `${basename(path)}-${Date.now().toString(36)}`));
-    } catch (thrown) {
-      if (errorCode(thrown) !== 'ENOENT') throw thrown;
-    }
+    damage.push({ path, problem });
     say({ type: 'quarantined', path, problem });
+    const folder = join(cache, 'quarantine');
+    try {
+      mkdirSync(folder, { recursive: true });
+      renameSync(path, join(folder, `${basename(path)}-${Date.now().toString(36)}`));
+    } catch {
+      // A disk that cannot be written to keeps it where it is: it is used as little there, and told of again.
+    }
   }
 
   function readRecord(key: Digest): TaskRecord | null {
-    let text: string;
+    let content: Buffer;
     try {
-      text = readFileSync(recordPath(key), 'utf8');
+      content = readFileSync(recordPath(key));
     } catch (thrown) {
       if (errorCode(thrown) === 'ENOENT') return null;
       throw thrown;
     }
-    try {
-      const record = JSON.parse(text) as TaskRecord;
-      if (record.key === key && typeof record.outputs === 'object' && typeof record.log === 'string') return record;
-    } catch {
-      // Told below.
-    }
-    quarantine(recordPath(key), 'not a readable record');
-    return null;
+    const record = parseRecord(content, key);
+    if (record === null) quarantine(recordPath(key), 'not a readable record');
+    return record;
   }
 
+  /** A listing is small and decides what a folder holds: it is digested each time. */
   function entriesOf(folder: Digest): FolderEntry[] {
-    return parseListing(readFileSync(blobPath(folder), 'utf8'));
+    const text = readFileSync(blobPath(folder), 'utf8');
+    if (sha256(text) !== folder) throw new Error(`the listing ${folder} of a folder is damaged`);
+    return parseListing(text);
+  }
+
+  /** The files of a folder artifact; null when its listing is missing or damaged, and then put aside. */
+  function soundEntriesOf(folder: Digest): FolderEntry[] | null {
+    if (!existsSync(blobPath(folder))) return null;
+    try {
+      return entriesOf(folder);
+    } catch (thrown) {
+      quarantine(blobPath(folder), messageOf(thrown));
+      return null;
+    }
   }
 
   function entryOf(record: TaskRecord): Entry {
     const others = new Set<Digest>([record.log]);
     if (record.manifest.code !== null) others.add(record.manifest.code);
     for (const artifact of Object.values(record.outputs)) {
-      if (artifact.kind !== 'folder' || !existsSync(blobPath(artifact.digest))) continue;
-      for (const { digest } of entriesOf(artifact.digest)) if (digest !== null) others.add(digest);
+      if (artifact.kind !== 'folder') continue;
+      for (const { digest } of soundEntriesOf(artifact.digest) ?? []) if (digest !== null) others.add(digest);
     }
     const { key, task, run, startedAt, seconds, outputs } = record;
     return { key, task, run, startedAt, seconds, outputs, others: [...others] };
@@ -239,8 +256,7 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
       adoptFolder,
       settle,
       async commit(record) {
-        const text = JSON.stringify(JSON.parse(canonicalJson(record)), null, 1);
-        const written = writeTemporary(`${text}\n`);
+        const written = writeTemporary(recordText(record));
         await settle([written]);
         const entry = entryOf(record);
         install(written, recordPath(record.key));
@@ -249,9 +265,10 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     };
   }
 
-  async function isSound(digest: Digest): Promise<boolean> {
+  /** Whether a blob is there and, as far as size and times tell, untouched; one that was touched is digested again. */
+  async function isSound(digest: Digest, bytes: number): Promise<boolean> {
     const path = blobPath(digest);
-    if (isSealed(path)) return true;
+    if (isSealed(path, bytes)) return true;
     if (!existsSync(path)) return false;
     if ((await digestFile(path)) !== digest) {
       quarantine(path, 'its content is not what its name says');
@@ -308,13 +325,13 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     readBlob: (digest) => readFileSync(blobPath(digest)),
     deposit,
     entriesOf,
-    isSound,
-    async unsound(artifact) {
-      if (!(await isSound(artifact.digest))) return [artifact.digest];
-      if (artifact.kind === 'file') return [];
+    async unsound({ kind, digest: whole, bytes: total }) {
+      if (kind === 'file') return (await isSound(whole, total)) ? [] : [whole];
+      const entries = soundEntriesOf(whole);
+      if (entries === null) return [whole];
       const bad: Digest[] = [];
-      for (const { digest } of entriesOf(artifact.digest)) {
-        if (digest !== null && !(await isSound(digest))) bad.push(digest);
+      for (const { digest, bytes } of entries) {
+        if (digest !== null && !(await isSound(digest, bytes))) bad.push(digest);
       }
       return bad;
     },
@@ -336,6 +353,7 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
       openedCatalog().remove(key);
     },
     quarantine,
+    damage,
     sweep() {
       for (const name of namesIn(join(cache, 'tmp'))) {
         const owner = parseIdentity(name);

@@ -1,12 +1,15 @@
-/** Reads the whole store again: every blob against its name, every record against its key and the blobs that it names. */
-import { statSync } from 'node:fs';
-import { join } from 'node:path';
+/** Reads the whole cache again: every blob against its name, every record against its key and the blobs that it names. */
+import { readFileSync, statSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { shards } from './catalog.ts';
+import { parseChecked } from './checked.ts';
 import { digestFile } from './digest.ts';
-import { messageOf } from './errors.ts';
-import { manifestKey } from './manifest.ts';
+import { errorCode, messageOf } from './errors.ts';
+import { isWholeBundle } from './modules.ts';
 import type { Digest, TaskRecord } from './record.ts';
-import { namesIn, removeTree } from './store.ts';
+import { parseRecord } from './record_text.ts';
+import { taskOfKey } from './runs.ts';
+import { type Damage, namesIn, removeTree } from './store.ts';
 import type { Workspace } from './workspace.ts';
 
 export interface VerifyReport {
@@ -14,13 +17,14 @@ export interface VerifyReport {
   readonly records: number;
   /** Bytes that were read. */
   readonly bytes: number;
-  readonly damaged: readonly { readonly path: string; readonly problem: string }[];
+  readonly damaged: readonly Damage[];
   /** Tasks whose records were lost with the damage: the next run computes them again. */
   readonly recompute: readonly { readonly task: string; readonly key: Digest }[];
 }
 
 /**
- * Verifies the store. What is damaged goes to cache/quarantine, and so does each record that stands on it.
+ * Verifies the cache. What is damaged goes to cache/quarantine, and so does each record that stands on it. Runs may go on
+ * meanwhile: what they add is read when a record names it.
  * @param progress is told how many shards of blobs have been read.
  */
 export async function verify(
@@ -28,70 +32,104 @@ export async function verify(
   progress: (done: number, total: number) => void = () => undefined,
 ): Promise<VerifyReport> {
   const { cache } = project;
-  const damaged: { path: string; problem: string }[] = [];
-  const condemn = (path: string, problem: string) => {
-    damaged.push({ path, problem });
-    store.quarantine(path, problem);
-  };
-  // Opened first: from here on it must hear of every record that goes.
+  const recompute: { task: string; key: Digest }[] = [];
+  // Opened first: from here on it must hear of every record that goes. It may have put some aside already.
   const { catalog } = store;
+  const willRecompute = (key: Digest, record: TaskRecord | null) => {
+    const task = record?.task ?? catalog.find(key)?.task ?? taskOfKey(cache, key);
+    if (task !== null) recompute.push({ task, key });
+  };
+  for (const { path } of store.damage)
+    if (dirname(dirname(path)) === join(cache, 'ac')) willRecompute(basename(path), null);
   let blobs = 0;
   let bytes = 0;
-  const sound = new Set<Digest>();
-  for (const [index, shard] of shards.entries()) {
-    for (const name of namesIn(join(cache, 'cas', shard))) {
-      const path = join(cache, 'cas', shard, name);
+  const verdicts = new Map<Digest, boolean>();
+  async function isSound(digest: Digest): Promise<boolean> {
+    const known = verdicts.get(digest);
+    if (known !== undefined) return known;
+    const path = store.blobPath(digest);
+    let verdict = false;
+    try {
+      const found = await digestFile(path);
+      verdict = found === digest;
       blobs += 1;
-      try {
-        const digest = await digestFile(path);
-        bytes += statSync(path).size;
-        if (digest === name) sound.add(name);
-        else condemn(path, `its content has the digest ${digest}`);
-      } catch (thrown) {
-        condemn(path, `cannot be read: ${messageOf(thrown)}`);
-      }
+      bytes += statSync(path).size;
+      if (!verdict) store.quarantine(path, `its content has the digest ${found}`);
+    } catch (thrown) {
+      // One that is not there is no damaged file: the record that names it says so.
+      if (errorCode(thrown) !== 'ENOENT') store.quarantine(path, `cannot be read: ${messageOf(thrown)}`);
     }
+    verdicts.set(digest, verdict);
+    return verdict;
+  }
+
+  for (const [index, shard] of shards.entries()) {
+    for (const name of namesIn(join(cache, 'cas', shard))) await isSound(name);
     progress(index + 1, shards.length);
   }
 
   let records = 0;
-  const recompute: { task: string; key: Digest }[] = [];
   for (const shard of shards) {
     for (const key of namesIn(join(cache, 'ac', shard))) {
-      records += 1;
       const path = join(cache, 'ac', shard, key);
-      const known = catalog.find(key);
-      const record = store.readRecord(key);
-      if (record === null) {
-        damaged.push({ path, problem: 'not a readable record' });
-        if (known !== null) recompute.push({ task: known.task, key });
-        catalog.remove(key);
-        continue;
-      }
-      const problem = problemOf(record, sound, (folder) => store.entriesOf(folder).map(({ digest }) => digest));
+      const content = contentOf(path);
+      if (content === null) continue;
+      records += 1;
+      const record = typeof content === 'string' ? null : parseRecord(content, key);
+      const problem =
+        typeof content === 'string'
+          ? `cannot be read: ${content}`
+          : record === null
+            ? 'not a readable record'
+            : await problemOf(record, isSound, (folder) => store.entriesOf(folder).map(({ digest }) => digest));
       if (problem === null) continue;
-      condemn(path, problem);
+      store.quarantine(path, problem);
+      willRecompute(key, record);
       catalog.remove(key);
-      recompute.push({ task: record.task, key });
     }
   }
+  for (const path of checkedFiles(cache)) {
+    const content = contentOf(path);
+    if (content === null) continue;
+    const isWhole =
+      typeof content !== 'string' &&
+      (path.endsWith('.mjs') ? isWholeBundle(content.toString('utf8')) : parseChecked(content) !== undefined);
+    if (!isWhole) store.quarantine(path, 'not as it was written');
+  }
   // Folders are rebuilt from blobs when they are next wanted.
-  if (damaged.length > 0) {
+  if (store.damage.length > 0) {
     for (const name of namesIn(join(cache, 'trees'))) removeTree(join(cache, 'trees', name));
   }
-  return { blobs, records, bytes, damaged, recompute };
+  return { blobs, records, bytes, damaged: store.damage, recompute };
 }
 
-function problemOf(
+/** A file's bytes, why it cannot be read, or null when another process has removed it. */
+function contentOf(path: string): Buffer | string | null {
+  try {
+    return readFileSync(path);
+  } catch (thrown) {
+    return errorCode(thrown) === 'ENOENT' ? null : messageOf(thrown);
+  }
+}
+
+/** What else carries its own digest: the files of runs, memos, bundled stages. Nothing is computed again without them. */
+function checkedFiles(cache: string): string[] {
+  return ['runs', 'memo', 'memo/graphs', 'code'].flatMap((folder) =>
+    namesIn(join(cache, folder))
+      .filter((name) => /\.(json|mjs)$/.test(name) && !name.startsWith('.'))
+      .map((name) => join(cache, folder, name)),
+  );
+}
+
+async function problemOf(
   record: TaskRecord,
-  sound: ReadonlySet<Digest>,
+  isSound: (digest: Digest) => Promise<boolean>,
   filesOf: (folder: Digest) => (Digest | null)[],
-): string | null {
-  if (manifestKey(record.manifest) !== record.key) return 'its manifest does not have the key that it lies under';
+): Promise<string | null> {
   const needed = [record.log, ...(record.manifest.code === null ? [] : [record.manifest.code])];
   for (const { kind, digest } of Object.values(record.outputs)) {
     needed.push(digest);
-    if (kind === 'folder' && sound.has(digest)) {
+    if (kind === 'folder' && (await isSound(digest))) {
       try {
         for (const file of filesOf(digest)) if (file !== null) needed.push(file);
       } catch (thrown) {
@@ -99,6 +137,8 @@ function problemOf(
       }
     }
   }
-  const missing = needed.find((digest) => !sound.has(digest));
-  return missing === undefined ? null : `its blob ${missing.slice(0, 12)} is missing or damaged`;
+  for (const digest of needed) {
+    if (!(await isSound(digest))) return `its blob ${digest.slice(0, 12)} is missing or damaged`;
+  }
+  return null;
 }

@@ -2,17 +2,10 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { closeSync, ftruncateSync, openSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Complaint, Description, Job, Reply, Request } from './protocol.ts';
+import type { Complaint, Description, Job, Listener, Reply, Request } from './protocol.ts';
 
 /** How long a cancelled task may take to end by itself. */
 const graceMs = 500;
-
-/** What a task tells while it runs. */
-export interface Listener {
-  progress(done: number, total: number): void;
-  measure(name: string, value: number | string): void;
-  warn(message: string): void;
-}
 
 export interface Worker {
   readonly pid: number;

@@ -21,6 +21,8 @@ export interface Gpt2Config {
 export const publishedConfigs = {
   gpt2: { vocabSize: 50257, contextLength: 1024, width: 768, layers: 12, heads: 12, epsilon: 1e-5 },
   'gpt2-medium': { vocabSize: 50257, contextLength: 1024, width: 1024, layers: 24, heads: 16, epsilon: 1e-5 },
+  'gpt2-large': { vocabSize: 50257, contextLength: 1024, width: 1280, layers: 36, heads: 20, epsilon: 1e-5 },
+  'gpt2-xl': { vocabSize: 50257, contextLength: 1024, width: 1600, layers: 48, heads: 25, epsilon: 1e-5 },
 } as const satisfies Readonly<Record<string, Gpt2Config>>;
 
 /**

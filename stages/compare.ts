@@ -1,6 +1,4 @@
 /** Stage: compares the metrics of many tasks: tables, and a verdict by a rule that the pipeline states. */
-import { mkdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { defineStage, type Member, StageError } from '../engine/stage.ts';
 import { writeJson } from '../model/json.ts';
 import { summariseCurves } from './compare/curves.ts';
@@ -21,11 +19,10 @@ import {
   performanceTable,
   qualityTable,
   runsTable,
-  toCsv,
   withoutEmptyColumns,
 } from './compare/tables.ts';
 import { contrastFamilies, increasePerMillion, plainIncrease, type Rule, verdictOn } from './compare/verdict.ts';
-import { toMarkdown } from './shared/markdown.ts';
+import { writeTables } from './shared/tables_folder.ts';
 
 export default defineStage({
   description: 'Compares the metrics of many tasks: tables with intervals, and a verdict by a stated rule.',
@@ -140,11 +137,7 @@ export default defineStage({
       limits: limitsOf(comparison, configurations, noise, sensitivity),
     };
     writeJson(outputs.results, results);
-    mkdirSync(outputs.tables, { recursive: true });
-    for (const table of results.tables) {
-      writeFileSync(join(outputs.tables, `${table.name}.csv`), toCsv(table));
-      writeFileSync(join(outputs.tables, `${table.name}.md`), toMarkdown(table));
-    }
+    writeTables(outputs.tables, results.tables);
     for (const { outcome, hypothesis, answer } of results.verdicts) log(`${outcome}: ${hypothesis} ${answer}`);
   },
 });

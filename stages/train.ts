@@ -16,6 +16,7 @@ import { readModel, refuseOtherVocabulary } from './shared/model_folder.ts';
 import { schedules } from './shared/schedule.ts';
 import { parseTargets } from './shared/targets.ts';
 import { type AdamWOptions, adamW, runTraining } from './shared/training.ts';
+import { type Seeds, seedsOf } from './train/seeds.ts';
 
 export default defineStage({
   description: 'Trains LoRA adapters on a frozen base; on a base in NF4 this is QLoRA.',
@@ -44,6 +45,24 @@ export default defineStage({
       default: 42,
       description: "Draws A's first values, the order, the dropout.",
     },
+    order: {
+      type: 'integer',
+      minimum: 0,
+      default: 0,
+      description: "Another number: another order of the examples (and dropout), with the seed's A.",
+    },
+    init: {
+      type: 'integer',
+      minimum: 0,
+      default: 0,
+      description: "Another number: other first values of A, with the seed's order.",
+    },
+    repeat: {
+      type: 'integer',
+      minimum: 0,
+      default: 0,
+      description: 'Another number trains the same again: nothing that is computed depends on it.',
+    },
   },
   inputs: {
     base: { description: 'Checkpoint folder: 16-bit, or quantized (stage quantize).' },
@@ -52,18 +71,22 @@ export default defineStage({
   outputs: {
     adapter: { path: 'adapter', description: 'PEFT folder.' },
     curve: { path: 'curve.csv', description: 'Loss, learning rate and gradient norm of each step; held-out loss.' },
-    summary: { path: 'summary.json', description: 'Planned peak memory by group (bytes), sizes, final losses.' },
+    summary: {
+      path: 'summary.json',
+      description: 'Shape of the base, adapters, planned peak memory by group (bytes), final losses.',
+    },
   },
   async run(context) {
     const { params, inputs, outputs } = context;
-    const { batch, seed } = params;
+    const { batch } = params;
+    const seeds = seedsOf(params);
     const lora = { rank: params.rank, alpha: params.alpha, targets: parseTargets(params.targets) };
     const data = await refusingBadInput(() => readDataset(inputs.data));
-    const { config, quantized, length, training, heldOut } = await openTraining(data, lora, context);
+    const { config, quantized, length, training, heldOut } = await openTraining(data, lora, seeds, context);
 
     const curve = await runTraining({
       program: training,
-      batches: batches(data.splits.train, { batch, length, seed }),
+      batches: batches(data.splits.train, { batch, length, seed: seeds.order }),
       schedule: { kind: params.schedule, peak: params.lr, steps: params.steps, warmup: params.warmup },
       evaluateEvery: params.eval_every,
       heldOut,
@@ -78,7 +101,10 @@ export default defineStage({
     writeAdapter(outputs.adapter, { config, lora, tensors }, { quantizedBase: quantized, dropout: params.dropout });
     writeCurve(outputs.curve, curve);
     const last = curve.at(-1)!;
+    const { layers, width, heads, vocabSize, contextLength } = config;
     const summary = {
+      base: { layers, width, heads, vocabSize, contextLength, quantized },
+      adapters: lora,
       memory,
       trainableParameters: [...tensors.values()].reduce((sum, { length }) => sum + length, 0),
       steps: params.steps,
@@ -96,7 +122,6 @@ interface Options extends AdamWOptions {
   readonly batch: number;
   readonly dropout: number;
   readonly eval_examples: number;
-  readonly seed: number;
 }
 
 /**
@@ -106,9 +131,10 @@ interface Options extends AdamWOptions {
 async function openTraining(
   data: InstructionDataset,
   lora: LoraConfig,
+  seeds: Seeds,
   context: Host & { readonly params: Options; readonly inputs: { readonly base: string } },
 ) {
-  const { batch, dropout, eval_examples, seed } = context.params;
+  const { batch, dropout, eval_examples } = context.params;
   const base = await refusingBadInput(() => readModel(context.inputs.base));
   refuseOtherVocabulary(base, data.meta);
   const { config, matrices, quantized } = base;
@@ -116,10 +142,17 @@ async function openTraining(
   const sizes = { batch, length: rowLength([train, validation], config.contextLength) };
 
   const adamw = adamW(context.params, 0.999);
-  const step = loraTrainingStep({ config, matrices, lora, dropout: { rate: dropout, seed }, adamw, ...sizes });
+  const step = loraTrainingStep({
+    config,
+    matrices,
+    lora,
+    dropout: { rate: dropout, seed: seeds.order },
+    adamw,
+    ...sizes,
+  });
   const training = await loadStep('LoRA training step', step, context);
   base.writeTo(training);
-  const adapters = initialAdapters(config, lora, seed);
+  const adapters = initialAdapters(config, lora, seeds.init);
   for (const [name, values] of adapters) training.write(name, values);
   training.write('positions', rowPositions(batch, sizes.length));
 

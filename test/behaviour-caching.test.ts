@@ -81,6 +81,11 @@ test('an edit of comments, layout and types in stages/train.ts makes nothing sta
 test('an edit of stages/plot.ts makes the plots and the report stale, and nothing else', async () => {
   edit(
     'stages/plot.ts',
+    'import { defineStage }',
+    "import { mkdirSync, writeFileSync } from 'node:fs';\nimport { join } from 'node:path';\nimport { defineStage }",
+  );
+  edit(
+    'stages/plot.ts',
     'const results = ',
     "mkdirSync(outputs.figures, { recursive: true });\n    writeFileSync(join(outputs.figures, 'note.txt'), 'edited');\n    const results = ",
   );

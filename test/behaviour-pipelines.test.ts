@@ -23,6 +23,8 @@ describe('the pipelines of the project', () => {
     ['layer-sensitivity.yaml', ['--profile', 'tiny'], stages],
     ['layer-sensitivity.yaml', ['--profile', 'alpaca', '--param', 'data=data/records.json'], stages],
     ['layer-sensitivity.yaml', ['--profile', 'gpt2-medium'], stages],
+    ['memory.yaml', [], 'base data memory quantize tokens train train-rank'],
+    ['memory.yaml', ['--profile', 'gpt2-medium'], 'base data memory quantize tokens train train-rank'],
     ['pretrain-tiny.yaml', [], 'corpus pretrain tokenizer tokens'],
   ])('%s %j plans every stage, and nothing stands in its way', async (file, options, names) => {
     const { stdout, stderr, code } = await project.pipe(['run', '-n', `pipelines/${file}`, ...options, '--json']);

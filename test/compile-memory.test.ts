@@ -7,7 +7,7 @@ import { validate } from '../compile/validate.ts';
 import { weightShapes } from '../model/checkpoint.ts';
 import { publishedConfigs } from '../model/config.ts';
 import type { Matrix } from '../model/matrix.ts';
-import { loraTrainingStep } from '../model/steps.ts';
+import { loraTrainingStep, pretrainingStep } from '../model/steps.ts';
 import { bases, everywhere } from './support/compiled.ts';
 
 const config = publishedConfigs['gpt2-medium'];
@@ -69,4 +69,31 @@ describe("GPT-2 Medium's LoRA step, on a machine that could not run it", () => {
     expect(bytes / elements).toBeCloseTo(0.5 + 1 / 64 + 4 / 16384, 6);
     expect({ ...four, weights: 0, total: 0 }).toEqual({ ...sixteen, weights: 0, total: 0 });
   });
+});
+
+describe('a training step of 65 billion parameters', () => {
+  const huge = { ...config, contextLength: 2048, width: 8192, layers: 80, heads: 64 };
+  const steps = {
+    'of adapters': loraTrainingStep({
+      batch: 4,
+      length: 512,
+      config: huge,
+      lora: { rank, alpha: 16, targets: ['q', 'v'] },
+      dropout: { rate: 0.05, seed: 1 },
+      adamw,
+      matrices: everywhere(bases['nf4, doubly']),
+    }),
+    'of the whole model': pretrainingStep({ batch: 4, length: 512, config: huge, adamw }),
+  };
+
+  test.each(Object.entries(steps))(
+    '%s is traced, taken through the passes and planned without holding data',
+    (_, step) => {
+      const before = process.memoryUsage().arrayBuffers;
+      const program = trace('train', step);
+      expect(total(program.buffers.map(({ data }) => data?.length ?? 0))).toBeLessThan(100);
+      expect(planMemory(optimize(program)).arenaBytes).toBeGreaterThan(60e9);
+      expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(1e6);
+    },
+  );
 });

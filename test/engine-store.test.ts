@@ -5,7 +5,7 @@ import { collectGarbage, planGarbage } from '../engine/gc.ts';
 import type { Graph, Task } from '../engine/graph.ts';
 import { lineage } from '../engine/lineage.ts';
 import { makePlan } from '../engine/plan.ts';
-import { latestRun, taskLog } from '../engine/runs.ts';
+import { latestRun, readRun, taskLog, writeRun } from '../engine/runs.ts';
 import { verify } from '../engine/verify.ts';
 import { reasonLines } from '../engine/why.ts';
 import { openWorkspace, type Workspace } from '../engine/workspace.ts';
@@ -231,8 +231,8 @@ test('the log of a task is that of the pipeline that is asked for, though its ru
   expect(await runOf('three')).toBe(undefined);
   // A run that is killed has written down that it began, and not what became of its tasks.
   for (const id of [one!, two!]) {
-    const path = join(project.root, 'cache/runs', `${id}.json`);
-    writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), status: 'running', tasks: {} }));
+    const cache = join(project.root, 'cache');
+    writeRun(cache, { ...readRun(cache, id)!, status: 'running', tasks: {} });
   }
   expect(await runOf('one')).toBe(one);
   expect(await runOf('two')).toBe(two);

@@ -10,7 +10,7 @@ import { initialWeights } from '../model/initial.ts';
 import { dequantize, dequantizeAbsmax, quantizeAbsmax, quantize as quantizeWeights } from '../model/nf4.ts';
 import { readQuantizedCheckpoint } from '../model/quantized_checkpoint.ts';
 import { Random } from '../model/random.ts';
-import { centredCosine } from '../stages/evaluate/cosine.ts';
+import { centredCosines } from '../stages/evaluate/cosine.ts';
 import { TeacherForced } from '../stages/evaluate/teacher_forced.ts';
 import evaluate from '../stages/evaluate.ts';
 import pretrain from '../stages/pretrain.ts';
@@ -425,6 +425,14 @@ describe('what the stages share', () => {
     expect(metrics.kl).toBeCloseTo(kl / 4, 6);
     // Of equals the first is the most likely; the last row differs.
     expect(metrics.top1Agreement).toBe(0.75);
+    expect(metrics.agreementPerExample).toEqual([1, expect.closeTo(2 / 3, 12)]);
+    expect(
+      metrics.klPerExample!.map((each, i) => each * metrics.tokensPerExample[i]!).reduce((a, b) => a + b),
+    ).toBeCloseTo(kl, 6);
+    // The reference's margins are ln 9 and three times ln 4, all between 1 and 3 nats.
+    expect(metrics.agreementByMargin!.filter(({ tokens }) => tokens > 0)).toEqual([
+      { from: 1, to: 3, tokens: 4, agreed: 3 },
+    ]);
   });
 
   it('centres embeddings before it compares them', () => {
@@ -434,7 +442,7 @@ describe('what the stages share', () => {
     });
     // Around the mean (10, 0): the first model agrees, the second points the other way.
     const pairs = [pair([12, 0], [11, 0]), pair([11, 0], [9, 0])];
-    expect(centredCosine(pairs)).toBe(0);
-    expect(centredCosine([pairs[0]!])).toBeNull();
+    expect(centredCosines(pairs)).toEqual([1, -1]);
+    expect(centredCosines([pairs[0]!])).toBeNull();
   });
 });

@@ -1,9 +1,9 @@
 /** Reads what evaluate and train wrote, and refuses what cannot be compared, naming the task that it came from. */
 import { fromCSV } from 'arquero';
 import { type Json, type Member, StageError } from '../../engine/stage.ts';
-import { FormatError } from '../../model/format_error.ts';
-import { readJson } from '../../model/json.ts';
 import { readText } from '../../model/utf8.ts';
+import { shapeText } from '../shared/base_shape.ts';
+import { type Fields, readFields, reading, show } from '../shared/fields.ts';
 import type { Memory, Metric } from './results.ts';
 
 /** evaluate's `metrics`. Null marks a metric that was not measured. */
@@ -26,6 +26,11 @@ export interface Metrics {
 
 /** train's `summary`. */
 export interface Summary {
+  /** Layers, width and vocabulary of the base: what models of one name agree in. */
+  readonly base: string;
+  /** The matrices that bear adapters, joined with +. */
+  readonly targets: string;
+  readonly rank: number;
   readonly memory: Memory;
   readonly trainableParameters: number;
   readonly steps: number;
@@ -64,7 +69,7 @@ export function axisText(value: Json): string {
 
 /** @throws StageError naming the member when its file is not what evaluate writes. */
 export function readMetrics(path: string, whose: string): Metrics {
-  const from = fields(path, `the metrics of ${whose}`);
+  const from = readFields(path, `the metrics of ${whose}`);
   return {
     loss: from.number('loss'),
     tokens: from.number('tokens'),
@@ -83,25 +88,39 @@ export function readMetrics(path: string, whose: string): Metrics {
 
 /** @throws StageError naming the member when its file is not what train writes. */
 export function readSummary(path: string, whose: string): Summary {
-  const whole = fields(path, `the training summary of ${whose}`);
-  const memory = whole.inside('memory');
+  const whole = readFields(path, `the training summary of ${whose}`);
+  const [base, adapters] = [whole.inside('base'), whole.inside('adapters')];
+  const sizes = {
+    layers: base.number('layers'),
+    width: base.number('width'),
+    vocabSize: base.number('vocabSize'),
+  };
   return {
-    memory: {
-      weights: memory.number('weights'),
-      adapters: memory.number('adapters'),
-      optimizer: memory.number('optimizer'),
-      activations: memory.number('activations'),
-      total: memory.number('total'),
-    },
+    base: shapeText(sizes),
+    targets: adapters.texts('targets').join('+'),
+    rank: adapters.number('rank'),
+    memory: memoryIn(whole),
     trainableParameters: whole.number('trainableParameters'),
     steps: whole.number('steps'),
     finalLoss: whole.number('finalLoss'),
   };
 }
 
+/** The peak memory that a training summary tells of. */
+export function memoryIn(summary: Fields): Memory {
+  const memory = summary.inside('memory');
+  return {
+    weights: memory.number('weights'),
+    adapters: memory.number('adapters'),
+    optimizer: memory.number('optimizer'),
+    activations: memory.number('activations'),
+    total: memory.number('total'),
+  };
+}
+
 /** How many weights a quantized model holds in low precision. @throws StageError as the others. */
 export function readQuantizedWeights(path: string, whose: string): number {
-  return fields(path, `the quantization summary of ${whose}`).number('quantizedWeights');
+  return readFields(path, `the quantization summary of ${whose}`).number('quantizedWeights');
 }
 
 /** @throws StageError naming the member when a column is missing or a value is not a number. */
@@ -142,62 +161,4 @@ export function indexMembers(
     index.set(key, member);
   }
   return index;
-}
-
-/** Typed access to the fields of a JSON object, with errors that say what is wrong in which file. */
-interface Fields {
-  has(name: string): boolean;
-  number(name: string): number;
-  optional(name: string): number | null;
-  numbers(name: string): readonly number[];
-  inside(name: string): Fields;
-}
-
-function fields(path: string, what: string): Fields {
-  return fieldsOf(
-    reading(what, () => readJson(path)),
-    what,
-  );
-}
-
-function fieldsOf(value: unknown, what: string): Fields {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw new StageError(`${what}: expected an object, found ${show(value)}.`);
-  }
-  const object = value as Readonly<Record<string, unknown>>;
-  const has = (name: string) => object[name] !== undefined && object[name] !== null;
-  const number = (name: string): number => {
-    const found = object[name];
-    if (typeof found === 'number' && Number.isFinite(found)) return found;
-    throw new StageError(`${what}: "${name}" is ${show(found)}, not a finite number.`);
-  };
-  return {
-    has,
-    number,
-    optional: (name) => (has(name) ? number(name) : null),
-    numbers(name) {
-      const found = object[name];
-      const wrong = Array.isArray(found) ? found.findIndex((x) => typeof x !== 'number' || !Number.isFinite(x)) : -1;
-      if (!Array.isArray(found)) throw new StageError(`${what}: "${name}" is ${show(found)}, not a list of numbers.`);
-      if (wrong >= 0)
-        throw new StageError(`${what}: "${name}"[${wrong}] is ${show(found[wrong])}, not a finite number.`);
-      return found as number[];
-    },
-    inside: (name) => fieldsOf(object[name], `${what}: "${name}"`),
-  };
-}
-
-function reading<T>(what: string, read: () => T): T {
-  try {
-    return read();
-  } catch (error) {
-    if (error instanceof FormatError) throw new StageError(`${what} cannot be read: ${error.message}`);
-    throw error;
-  }
-}
-
-function show(value: unknown): string {
-  if (value === undefined) return 'missing';
-  const text = JSON.stringify(value) ?? String(value);
-  return text.length > 40 ? `${text.slice(0, 37)}...` : text;
 }

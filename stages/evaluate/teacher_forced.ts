@@ -1,6 +1,6 @@
 /** Measures of a model reading a text, and of a reference reading the same: loss, top-1 agreement, KL, embedding cosine. */
 import type { Gpt2Config } from '../../model/config.ts';
-import { centredCosine } from './cosine.ts';
+import { centredCosines } from './cosine.ts';
 
 /** What one model computed of a batch: logits [N, V] and final hidden states [N, C]. */
 interface Reading {
@@ -32,9 +32,27 @@ export interface TeacherForcedMetrics {
   readonly kl: number | null;
   /** Mean over examples of the cosine of mean-pooled response states, the reference's mean over examples subtracted from both. */
   readonly embeddingCosine: number | null;
+  /** Agreement by how sure the reference is: a token that it hardly decides is easily turned. */
+  readonly agreementByMargin: readonly MarginBin[] | null;
   readonly lossPerExample: number[];
   readonly tokensPerExample: number[];
+  /** Shares, nats per token and cosines by example, so that comparisons can be paired by it. */
+  readonly agreementPerExample: readonly number[] | null;
+  readonly klPerExample: readonly number[] | null;
+  readonly cosinePerExample: readonly number[] | null;
 }
+
+/** Tokens at which the reference's log-probability of its most likely token exceeds that of the second by `from` .. `to` nats. */
+export interface MarginBin {
+  readonly from: number;
+  /** Null: there is no upper end. */
+  readonly to: number | null;
+  readonly tokens: number;
+  readonly agreed: number;
+}
+
+/** Where bins of margins begin, in nats. */
+const marginStarts = [0, 0.1, 0.3, 1, 3] as const;
 
 /** Adds up the measures batch by batch. Sums are float64. */
 export class TeacherForced {
@@ -43,10 +61,13 @@ export class TeacherForced {
   readonly #lossPerExample: number[] = [];
   readonly #tokensPerExample: number[] = [];
   readonly #pooled: { model: Float64Array; reference: Float64Array }[] = [];
+  readonly #agreementPerExample: number[] = [];
+  readonly #klPerExample: number[] = [];
   /** Tokens that a reference read too. */
   #compared = 0;
   #agreed = 0;
   #kl = 0;
+  readonly #byMargin = marginStarts.map(() => ({ tokens: 0, agreed: 0 }));
 
   constructor({ width, vocabSize }: Gpt2Config) {
     this.#width = width;
@@ -64,7 +85,10 @@ export class TeacherForced {
       this.#tokensPerExample.push(rows.length);
       if (reference === null) continue;
       this.#compared += rows.length;
+      const before = { agreed: this.#agreed, kl: this.#kl };
       for (const row of rows) this.#compare(model.logits, reference.logits, row);
+      this.#agreementPerExample.push((this.#agreed - before.agreed) / rows.length);
+      this.#klPerExample.push((this.#kl - before.kl) / rows.length);
       this.#pooled.push({ model: this.#pool(model.hidden, rows), reference: this.#pool(reference.hidden, rows) });
     }
   }
@@ -72,18 +96,28 @@ export class TeacherForced {
   metrics(): TeacherForcedMetrics {
     const tokens = this.#tokensPerExample.reduce((a, b) => a + b, 0);
     const loss = this.#lossPerExample.reduce((sum, mean, i) => sum + mean * this.#tokensPerExample[i]!, 0) / tokens;
+    const compared = this.#compared > 0;
+    const cosines = centredCosines(this.#pooled);
     return {
       loss,
       perplexity: Math.exp(loss),
       uniformLoss: Math.log(this.#vocabSize),
       tokens,
       examples: this.#lossPerExample.length,
-      top1Agreement: this.#compared === 0 ? null : this.#agreed / this.#compared,
-      kl: this.#compared === 0 ? null : this.#kl / this.#compared,
-      embeddingCosine: centredCosine(this.#pooled),
+      top1Agreement: compared ? this.#agreed / this.#compared : null,
+      kl: compared ? this.#kl / this.#compared : null,
+      embeddingCosine: cosines === null ? null : cosines.reduce((sum, x) => sum + x, 0) / cosines.length,
+      agreementByMargin: compared ? this.#marginBins() : null,
       lossPerExample: this.#lossPerExample,
       tokensPerExample: this.#tokensPerExample,
+      agreementPerExample: compared ? this.#agreementPerExample : null,
+      klPerExample: compared ? this.#klPerExample : null,
+      cosinePerExample: cosines,
     };
+  }
+
+  #marginBins(): readonly MarginBin[] {
+    return this.#byMargin.map((counts, i) => ({ from: marginStarts[i]!, to: marginStarts[i + 1] ?? null, ...counts }));
   }
 
   #loss(logits: Float32Array, row: number, target: number): number {
@@ -96,7 +130,14 @@ export class TeacherForced {
     const [start, end] = [row * this.#vocabSize, (row + 1) * this.#vocabSize];
     const mine = normalizer(logits, start, end);
     const theirs = normalizer(reference, start, end);
-    if (mine.top === theirs.top) this.#agreed++;
+    const agrees = mine.top === theirs.top;
+    if (agrees) this.#agreed++;
+    // A margin of logits that are no numbers falls in no bin; their KL is no number either, and the model is refused.
+    const bin = this.#byMargin[marginStarts.findLastIndex((from) => theirs.margin >= from)];
+    if (bin !== undefined) {
+      bin.tokens++;
+      if (agrees) bin.agreed++;
+    }
     for (let i = start; i < end; i++) {
       const logReference = reference[i]! - theirs.logSum;
       this.#kl += Math.exp(logReference) * (logReference - (logits[i]! - mine.logSum));
@@ -112,12 +153,25 @@ export class TeacherForced {
   }
 }
 
-/** The logarithm of the sum of exponentials of logits start .. end, and the index of the largest (the first of equals). */
-function normalizer(logits: Float32Array, start: number, end: number): { logSum: number; top: number } {
+/**
+ * The logarithm of the sum of exponentials of logits start .. end, the index of the largest (the first of equals), and how far it
+ * is above the second.
+ */
+function normalizer(
+  logits: Float32Array,
+  start: number,
+  end: number,
+): { readonly logSum: number; readonly top: number; readonly margin: number } {
   let top = start;
-  for (let i = start + 1; i < end; i++) if (logits[i]! > logits[top]!) top = i;
+  let second = Number.NEGATIVE_INFINITY;
+  for (let i = start + 1; i < end; i++) {
+    if (logits[i]! > logits[top]!) {
+      second = logits[top]!;
+      top = i;
+    } else if (logits[i]! > second) second = logits[i]!;
+  }
   const largest = logits[top]!;
   let sum = 0;
   for (let i = start; i < end; i++) sum += Math.exp(logits[i]! - largest);
-  return { logSum: largest + Math.log(sum), top: top - start };
+  return { logSum: largest + Math.log(sum), top: top - start, margin: largest - second };
 }

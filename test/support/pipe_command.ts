@@ -19,7 +19,7 @@ export interface TestFolder {
   readonly root: string;
   write(path: string, content: string): void;
   /** Runs the command to its end. `onOut` hears standard output as it comes, and may send signals. */
-  pipe(args: readonly string[], onOut?: (text: string, kill: (signal: NodeJS.Signals) => void) => void): Promise<Ended>;
+  pipe(args: readonly string[], onOut?: PipeOptions['onOut']): Promise<Ended>;
 }
 
 /** A folder with these files, removed after the test. */
@@ -31,12 +31,24 @@ export function folderWith(files: Readonly<Record<string, string>>): TestFolder 
     writeFileSync(join(root, path), content);
   };
   for (const [path, content] of Object.entries(files)) write(path, content);
-  return { root, write, pipe: (args, onOut) => start(root, args, onOut) };
+  return { root, write, pipe: (args, onOut) => runPipe(root, args, onOut === undefined ? {} : { onOut }) };
 }
 
-function start(cwd: string, args: readonly string[], onOut?: Parameters<TestFolder['pipe']>[1]): Promise<Ended> {
+export interface PipeOptions {
+  /** Hears standard output as it comes, and may send signals. */
+  readonly onOut?: (text: string, kill: (signal: NodeJS.Signals) => void) => void;
+  /** Variables besides those of this process. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** Runs the command in a folder to its end. */
+export function runPipe(cwd: string, args: readonly string[], { onOut, env }: PipeOptions = {}): Promise<Ended> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [command, ...args], { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [command, ...args], {
+      cwd,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...env },
+    });
     let out = '';
     let err = '';
     child.stdout.setEncoding('utf8').on('data', (text: string) => {

@@ -37,7 +37,14 @@ export function writeMetrics(path: string, planted: PlantedMetrics): string {
 export function writeSummary(path: string, weights: number, adapters: number): string {
   const memory = { weights, adapters, optimizer: 2 * adapters, activations: 5_000_000 };
   const total = weights + 3 * adapters + 5_000_000;
-  const summary = { memory: { ...memory, total }, trainableParameters: adapters / 4, steps: 80, finalLoss: 2.1 };
+  const summary = {
+    base: { layers: 4, width: 128, vocabSize: 2048 },
+    adapters: { rank: 8, targets: ['q', 'v'] },
+    memory: { ...memory, total },
+    trainableParameters: adapters / 4,
+    steps: 80,
+    finalLoss: 2.1,
+  };
   writeFileSync(path, JSON.stringify(summary));
   return path;
 }

@@ -1,0 +1,62 @@
+/** Runs tasks in warm worker processes of this machine. */
+import { mkdirSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Executor } from '../executor.ts';
+import type { Resources } from '../graph.ts';
+import { thisHost } from '../host.ts';
+import { identityText, self } from '../identity.ts';
+import { readLog } from '../logs.ts';
+import { removeTree } from '../store.ts';
+import { supervised } from '../supervise.ts';
+import { openWorkers } from '../workers.ts';
+
+let places = 0;
+
+/**
+ * @param work the folder of private folders and of the workers' logs, whose names begin with the identity of this process: a later
+ * run removes what a dead one left.
+ * @param entry gives the program that worker processes run.
+ */
+export function openLocal(
+  work: string,
+  entry: () => Promise<string>,
+  run: string,
+  total: Resources,
+  jobs: number,
+): Executor {
+  const workers = openWorkers(
+    () => {
+      mkdirSync(work, { recursive: true });
+      return entry();
+    },
+    work,
+    `${identityText(self())}-${run}`,
+  );
+  return {
+    total,
+    jobs,
+    place() {
+      places += 1;
+      const home = join(work, `${identityText(self())}-${places}`);
+      // What the plain removal cannot do, read-only folders, the thorough one can.
+      const remove = () => rm(home, { recursive: true, force: true }).catch(() => removeTree(home));
+      return { home, remove };
+    },
+    underWay: () => Promise.resolve(null),
+    async run({ job, timeoutSeconds }, listener, signal) {
+      const worker = await workers.take();
+      try {
+        listener.started(worker.log);
+        const startedAt = new Date();
+        const begun = performance.now();
+        const complaint = await supervised(worker, job, listener, timeoutSeconds, signal);
+        const seconds = (performance.now() - begun) / 1000;
+        return { complaint, log: readLog(worker.log), startedAt, seconds, host: thisHost(), job: null };
+      } finally {
+        workers.give(worker);
+      }
+    },
+    close: () => workers.stopAll(),
+  };
+}

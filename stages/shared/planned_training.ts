@@ -1,0 +1,43 @@
+/** The peak memory of training that is not run: adapters on a frozen base, planned from shapes alone. */
+import { type PeakMemory, plannedPeak } from '../../compile/memory.ts';
+import type { Gpt2Config } from '../../model/config.ts';
+import type { LoraConfig } from '../../model/lora.ts';
+import type { Matrix } from '../../model/matrix.ts';
+import { loraTrainingStep } from '../../model/steps.ts';
+import { adamW } from './training.ts';
+
+/** How a base is stored: LoRA's in 16 bits, QLoRA's matrices in NF4 with double quantization. */
+export const storages = {
+  bf16: { kind: 'dense', storage: 'bf16' },
+  nf4: { kind: 'nf4', block: 64, doubleQuantization: true },
+} as const satisfies Readonly<Record<string, Matrix>>;
+
+export type Precision = keyof typeof storages;
+
+/** What decides the memory of a step. Alpha, the learning rate and the seed do not. */
+export interface PlannedTraining {
+  readonly config: Gpt2Config;
+  readonly precision: Precision;
+  readonly targets: LoraConfig['targets'];
+  readonly rank: number;
+  /** Sequences of a step, and tokens of each. */
+  readonly batch: number;
+  readonly length: number;
+}
+
+/** Any values: the optimizer's numbers take no memory. */
+export const anyAdamW = adamW({ weight_decay: 0, max_grad_norm: 1 }, 0.999);
+
+/** The peak of a training step, to the byte what `train` would take for it. */
+export function plannedTraining({ config, precision, targets, rank, batch, length }: PlannedTraining): PeakMemory {
+  const step = loraTrainingStep({
+    config,
+    matrices: () => storages[precision],
+    lora: { rank, alpha: rank, targets },
+    dropout: { rate: 0, seed: 0 },
+    adamw: anyAdamW,
+    batch,
+    length,
+  });
+  return plannedPeak('LoRA training step', step);
+}
