@@ -1,15 +1,15 @@
 /** This project's adapters, which sit on slices of GPT-2's matrices, as a PEFT folder, whose adapters sit on whole matrices. */
 import type { Gpt2Config } from './config.ts';
 import { FormatError } from './format_error.ts';
-import { type Family, families } from './gpt2.ts';
-import { type AdapterSite, adapterSites, type LoraConfig } from './lora.ts';
+import { type Family, type FamilyRows, families } from './gpt2.ts';
+import { type AdaptedMatrix, adaptedMatrices, type LoraConfig } from './lora.ts';
 import { type LoraModule, readPeft, writePeft } from './peft.ts';
 
 /** An adapter of a model of the given sizes. */
 export interface Adapter {
   readonly config: Gpt2Config;
   readonly lora: LoraConfig;
-  /** A [rank, in] and B [width, rank] of each site, by the names of adapterSites: `h.0.q.lora_A`. */
+  /** A [families * rank, in] and B [families * width, rank] of each matrix, by the names of adaptedMatrices. */
   readonly tensors: ReadonlyMap<string, Float32Array>;
 }
 
@@ -34,8 +34,8 @@ const targetsNote = 'targets';
 export function writeAdapter(folder: string, { config, lora, tensors }: Adapter, training: AdapterTraining = {}): void {
   const { rank, alpha, targets } = lora;
   const modules = new Map<string, LoraModule>();
-  for (const [matrix, sites] of byMatrix(adapterSites(config, targets))) {
-    modules.set(matrix, joinSites(sites, tensors, rank, alpha / rank, outFeatures(matrix, config)));
+  for (const adapted of adaptedMatrices(config, targets)) {
+    modules.set(adapted.matrix, moduleOf(adapted, tensors, rank, alpha / rank, outFeatures(adapted.matrix, config)));
   }
   const chosen = families.filter((target) => targets.includes(target));
   writePeft(folder, modules, {
@@ -46,35 +46,29 @@ export function writeAdapter(folder: string, { config, lora, tensors }: Adapter,
   });
 }
 
-function byMatrix(sites: readonly AdapterSite[]): Map<string, AdapterSite[]> {
-  const groups = new Map<string, AdapterSite[]>();
-  for (const site of sites) groups.set(site.matrix, [...(groups.get(site.matrix) ?? []), site]);
-  return groups;
-}
-
 function outFeatures(matrix: string, { width }: Gpt2Config): number {
   if (matrix.endsWith('attn.c_attn')) return 3 * width;
   return matrix.endsWith('mlp.c_fc') ? 4 * width : width;
 }
 
-function joinSites(
-  sites: readonly AdapterSite[],
+function moduleOf(
+  adapted: AdaptedMatrix,
   tensors: ReadonlyMap<string, Float32Array>,
   rank: number,
   scale: number,
   outFeatures: number,
 ): LoraModule {
-  const { inFeatures } = sites[0]!;
-  const joined = sites.length * rank;
-  const a = new Float32Array(joined * inFeatures);
+  const { inFeatures, families } = adapted;
+  const joined = families.length * rank;
+  const a = sized(tensors, adapted.a, joined * inFeatures);
+  const slices = sized(tensors, adapted.b, families.length * families[0]!.width * rank);
   const b = new Float32Array(outFeatures * joined);
-  for (const [i, site] of sites.entries()) {
-    a.set(sized(tensors, site.a, rank * inFeatures), i * rank * inFeatures);
-    const slice = sized(tensors, site.b, site.width * rank);
-    for (let row = 0; row < site.width; row++) {
-      b.set(slice.subarray(row * rank, (row + 1) * rank), (site.offset + row) * joined + i * rank);
+  families.forEach(({ offset, width }, i) => {
+    for (let row = 0; row < width; row++) {
+      const slice = slices.subarray((i * width + row) * rank, (i * width + row + 1) * rank);
+      b.set(slice, (offset + row) * joined + i * rank);
     }
-  }
+  });
   return { a, b, rank: joined, inFeatures, outFeatures, scale };
 }
 
@@ -95,27 +89,24 @@ export function readAdapter(folder: string, config: Gpt2Config): Adapter {
   const own = metadata[targetsNote] !== undefined;
   const targets = own ? notedTargets(metadata[targetsNote]!, folder) : foreignTargets(modules);
   const tensors = new Map<string, Float32Array>();
-  const groups = byMatrix(adapterSites(config, targets));
-  const unknown = [...modules.keys()].find((name) => !groups.has(name));
+  const matrices = adaptedMatrices(config, targets);
+  const unknown = [...modules.keys()].find((name) => !matrices.some(({ matrix }) => matrix === name));
   if (unknown !== undefined)
     throw new FormatError(folder, `the adapter on '${unknown}' has no place in a GPT-2 of ${config.layers} layers`);
   const shares = new Set<string>();
   let rank = 0;
   let scale = 0;
-  for (const [matrix, sites] of groups) {
+  for (const adapted of matrices) {
+    const { matrix, families } = adapted;
     const module = modules.get(matrix);
     if (module === undefined) throw new FormatError(folder, `there is no adapter on '${matrix}'`);
-    checkSize(module, sites[0]!, outFeatures(matrix, config), folder);
-    const slices = own ? sites.length : 1;
-    rank = module.rank / slices;
+    checkSize(module, adapted, outFeatures(matrix, config), folder);
+    rank = module.rank / (own ? families.length : 1);
     scale = module.scale;
     shares.add(`${rank} and ${scale}`);
-    for (const [i, site] of sites.entries()) {
-      const first = own ? i * rank : 0;
-      tensors.set(site.a, module.a.slice(first * module.inFeatures, (first + rank) * module.inFeatures));
-      tensors.set(site.b, sliceB(module, site, first, rank));
-    }
-    if (own) checkZeros(module, sites, rank, folder);
+    tensors.set(adapted.a, own ? module.a : repeated(module.a, families.length));
+    tensors.set(adapted.b, slicesOfB(module, families, rank, own));
+    if (own) checkZeros(module, families, rank, folder);
   }
   if (shares.size !== 1 || !Number.isInteger(rank)) {
     throw new FormatError(folder, `rank and scale must be the same for all layers; they are ${[...shares].join('; ')}`);
@@ -143,38 +134,53 @@ function foreignTargets(modules: ReadonlyMap<string, LoraModule>): Family[] {
   return [...kinds].flatMap((kind) => targetsOf[kind] ?? []);
 }
 
-function checkSize(module: LoraModule, site: AdapterSite, out: number, folder: string): void {
-  if (module.inFeatures !== site.inFeatures || module.outFeatures !== out) {
+function checkSize(module: LoraModule, adapted: AdaptedMatrix, out: number, folder: string): void {
+  if (module.inFeatures !== adapted.inFeatures || module.outFeatures !== out) {
     throw new FormatError(
       folder,
-      `the adapter on '${site.matrix}' is for ${module.inFeatures} inputs and ${module.outFeatures} outputs; the model has ${site.inFeatures} and ${out}`,
+      `the adapter on '${adapted.matrix}' is for ${module.inFeatures} inputs and ${module.outFeatures} outputs; the model has ${adapted.inFeatures} and ${out}`,
     );
   }
 }
 
-function sliceB({ b, rank: columns }: LoraModule, site: AdapterSite, first: number, rank: number): Float32Array {
-  const slice = new Float32Array(site.width * rank);
-  for (let row = 0; row < site.width; row++) {
-    const start = (site.offset + row) * columns + first;
-    slice.set(b.subarray(start, start + rank), row * rank);
-  }
-  return slice;
+/** The same values so many times over. */
+function repeated(values: Float32Array, times: number): Float32Array {
+  const all = new Float32Array(times * values.length);
+  for (let i = 0; i < times; i++) all.set(values, i * values.length);
+  return all;
+}
+
+/** Each family's rows of B, one family's below the other's: its own columns of them, or all where A is shared. */
+function slicesOfB(
+  { b, rank: columns }: LoraModule,
+  families: readonly FamilyRows[],
+  rank: number,
+  own: boolean,
+): Float32Array {
+  const slices = new Float32Array(families.length * families[0]!.width * rank);
+  families.forEach(({ offset, width }, i) => {
+    for (let row = 0; row < width; row++) {
+      const start = (offset + row) * columns + (own ? i * rank : 0);
+      slices.set(b.subarray(start, start + rank), (i * width + row) * rank);
+    }
+  });
+  return slices;
 }
 
 /** Outside the slices B must be zero, or the slices would not be the whole adapter. */
 function checkZeros(
   { b, rank: columns, outFeatures }: LoraModule,
-  sites: readonly AdapterSite[],
+  families: readonly FamilyRows[],
   rank: number,
   folder: string,
 ): void {
   for (let row = 0; row < outFeatures; row++) {
-    const slice = sites.findIndex(({ offset, width }) => row >= offset && row < offset + width);
+    const slice = families.findIndex(({ offset, width }) => row >= offset && row < offset + width);
     for (let column = 0; column < columns; column++) {
       if (Math.floor(column / rank) !== slice && b[row * columns + column] !== 0) {
         throw new FormatError(
           folder,
-          `lora_B of '${sites[0]!.matrix}' is not zero at [${row}, ${column}], outside the slices that it was made of`,
+          `lora_B of '${families[0]!.matrix}' is not zero at [${row}, ${column}], outside the slices that it was made of`,
         );
       }
     }

@@ -2,7 +2,7 @@
 import type { Gpt2Config } from './config.ts';
 import { type Family, type FamilyRows, familyRows, type Gpt2Weights, matrices } from './gpt2.ts';
 import { dropout } from './kernels/dropout.ts';
-import { loraMatMul } from './kernels/lora_matmul.ts';
+import { loraMatMul } from './kernels/lora.ts';
 import { Random } from './random.ts';
 import type { Tensor } from './tf.ts';
 
@@ -15,47 +15,66 @@ export interface LoraConfig {
   readonly targets: readonly Family[];
 }
 
-/** One adapter: the update scale (x Aᵀ) Bᵀ of a family's columns of a matrix's output. */
-export interface AdapterSite extends FamilyRows {
-  /** Name of A [rank, inFeatures]: `h.0.q.lora_A`. */
+/**
+ * The adapters on one matrix: for each of its families i the update scale (x Aᵢᵀ) Bᵢᵀ of the family's columns of the
+ * matrix's output. They are held as one tensor A and one B, those of the families one below the other.
+ */
+export interface AdaptedMatrix {
+  /** `h.0.attn.c_attn` */
+  readonly matrix: string;
+  readonly layer: number;
+  readonly inFeatures: number;
+  /** All of one width. */
+  readonly families: readonly FamilyRows[];
+  /** Name of A [families * rank, inFeatures]: `h.0.attn.c_attn.lora_A`. */
   readonly a: string;
-  /** Name of B [width, rank]: `h.0.q.lora_B`. */
+  /** Name of B [families * width, rank]: `h.0.attn.c_attn.lora_B`. */
   readonly b: string;
 }
 
-/** Every adapter of a model, in the order of `familyRows`. */
-export function adapterSites(config: Gpt2Config, targets: readonly Family[]): AdapterSite[] {
-  return familyRows(config, targets).map((rows) => ({
-    ...rows,
-    a: `h.${rows.layer}.${rows.family}.lora_A`,
-    b: `h.${rows.layer}.${rows.family}.lora_B`,
+/** Every matrix of a model that has adapters, in the order of `familyRows`. */
+export function adaptedMatrices(config: Gpt2Config, targets: readonly Family[]): AdaptedMatrix[] {
+  const byMatrix = new Map<string, FamilyRows[]>();
+  for (const rows of familyRows(config, targets)) {
+    byMatrix.set(rows.matrix, [...(byMatrix.get(rows.matrix) ?? []), rows]);
+  }
+  return Array.from(byMatrix, ([matrix, families]) => ({
+    matrix,
+    layer: families[0]!.layer,
+    inFeatures: families[0]!.inFeatures,
+    families,
+    a: `${matrix}.lora_A`,
+    b: `${matrix}.lora_B`,
   }));
 }
 
-/** The shapes of all adapter tensors by name: A then B of each site. */
+/** The shapes of all adapter tensors by name: A then B of each matrix. */
 export function adapterShapes(config: Gpt2Config, lora: LoraConfig): Map<string, readonly number[]> {
   return new Map(
-    adapterSites(config, lora.targets).flatMap(({ a, b, inFeatures, width }) => [
-      [a, [lora.rank, inFeatures]] as const,
-      [b, [width, lora.rank]] as const,
+    adaptedMatrices(config, lora.targets).flatMap(({ a, b, inFeatures, families }) => [
+      [a, [families.length * lora.rank, inFeatures]] as const,
+      [b, [families.length * families[0]!.width, lora.rank]] as const,
     ]),
   );
 }
 
 /**
  * Fresh adapters: A uniform within ±1 / sqrt(inFeatures), which is PEFT's Kaiming initialization, and B zero, so that the
- * model begins as it was. Each tensor depends on the seed and its own name alone.
+ * model begins as it was. Each family's A depends on the seed, the layer and the family alone.
  */
 export function initialAdapters(config: Gpt2Config, lora: LoraConfig, seed: number): Map<string, Float32Array> {
-  const adapters = new Map<string, Float32Array>();
-  for (const { a, b, inFeatures, width } of adapterSites(config, lora.targets)) {
-    const random = new Random(seed, a);
+  const shapes = adapterShapes(config, lora);
+  const adapters = new Map(Array.from(shapes, ([name, [rows, columns]]) => [name, new Float32Array(rows! * columns!)]));
+  for (const { a, inFeatures, families } of adaptedMatrices(config, lora.targets)) {
     const bound = 1 / Math.sqrt(inFeatures);
-    adapters.set(
-      a,
-      Float32Array.from({ length: lora.rank * inFeatures }, () => (2 * random.uniform() - 1) * bound),
-    );
-    adapters.set(b, new Float32Array(width * lora.rank));
+    const size = lora.rank * inFeatures;
+    families.forEach(({ layer, family }, i) => {
+      const random = new Random(seed, `h.${layer}.${family}.lora_A`);
+      adapters.get(a)!.set(
+        Float32Array.from({ length: size }, () => (2 * random.uniform() - 1) * bound),
+        i * size,
+      );
+    });
   }
   return adapters;
 }
@@ -70,7 +89,7 @@ export interface AdapterDropout {
 
 /**
  * A model's weights with adapters on them. Adapters of one matrix read the same input, with one dropout mask.
- * @param tensors A and B of each site, by name.
+ * @param tensors A and B of each matrix, by name.
  */
 export function withAdapters(
   base: Gpt2Weights,
@@ -80,19 +99,18 @@ export function withAdapters(
   adapterDropout?: AdapterDropout,
 ): Gpt2Weights {
   const scale = lora.alpha / lora.rank;
-  const all = adapterSites(config, lora.targets);
+  const adapted = new Map(adaptedMatrices(config, lora.targets).map((each) => [each.matrix, each]));
   return {
     tensor: base.tensor,
     linear(name, outFeatures, inFeatures) {
       const map = base.linear(name, outFeatures, inFeatures);
-      const sites = all.filter(({ matrix }) => matrix === name);
-      if (sites.length === 0) return map;
+      const adapters = adapted.get(name);
+      if (adapters === undefined) return map;
+      const [a, b] = [tensors.get(adapters.a)!, tensors.get(adapters.b)!];
+      const offsets = adapters.families.map(({ offset }) => offset);
       return (x) => {
-        const input = adapterDropout === undefined ? x : drop(x, name, sites[0]!.layer, adapterDropout);
-        return sites.reduce(
-          (y, { a, b, offset }) => loraMatMul(y, input, tensors.get(a)!, tensors.get(b)!, { scale, offset }),
-          map(x),
-        );
+        const input = adapterDropout === undefined ? x : drop(x, name, adapters.layer, adapterDropout);
+        return loraMatMul(map(x), input, a, b, { scale, offsets });
       };
     },
   };

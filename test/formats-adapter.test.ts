@@ -7,7 +7,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { type Adapter, readAdapter, writeAdapter } from '../model/adapter.ts';
 import { type Gpt2Config, publishedConfigs } from '../model/config.ts';
 import { type Family, families } from '../model/gpt2.ts';
-import { adapterShapes } from '../model/lora.ts';
+import { adaptedMatrices, adapterShapes } from '../model/lora.ts';
 import { type LoraModule, readPeft, writePeft } from '../model/peft.ts';
 import { Random } from '../model/random.ts';
 import { openSafetensors, writeSafetensors } from '../model/safetensors.ts';
@@ -56,10 +56,16 @@ function inner(x: LoraModule, y: LoraModule): number {
 
 /** The rows of the update that a target's slice adds, computed from our own tensors. */
 function sliceUpdate({ lora, tensors }: Adapter, layer: number, target: Family): number[][] {
-  const a = tensors.get(`h.${layer}.${target}.lora_A`)!;
-  const b = tensors.get(`h.${layer}.${target}.lora_B`)!;
-  const { rank, alpha } = lora;
-  return update({ a, b, rank, inFeatures: a.length / rank, outFeatures: b.length / rank, scale: alpha / rank });
+  const { rank, alpha, targets } = lora;
+  const adapted = adaptedMatrices(config, targets).find(
+    (each) => each.layer === layer && each.families.some(({ family }) => family === target),
+  )!;
+  const { inFeatures, families: all } = adapted;
+  const i = all.findIndex(({ family }) => family === target);
+  const outFeatures = all[i]!.width;
+  const a = tensors.get(adapted.a)!.subarray(i * rank * inFeatures, (i + 1) * rank * inFeatures);
+  const b = tensors.get(adapted.b)!.subarray(i * outFeatures * rank, (i + 1) * outFeatures * rank);
+  return update({ a, b, rank, inFeatures, outFeatures, scale: alpha / rank });
 }
 
 describe('adapters', () => {

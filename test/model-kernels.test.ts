@@ -10,7 +10,7 @@ import { embedding } from '../model/kernels/embedding.ts';
 import { gelu } from '../model/kernels/gelu.ts';
 import { layerNorm } from '../model/kernels/layer_norm.ts';
 import { linear } from '../model/kernels/linear.ts';
-import { loraMatMul } from '../model/kernels/lora_matmul.ts';
+import { loraMatMul } from '../model/kernels/lora.ts';
 import { dequantizeAbsmax as dequantizeAbsmaxOp, nf4Dequantize, nf4MatMul } from '../model/kernels/nf4_matmul.ts';
 import { dequantize, dequantizeAbsmax, quantize, quantizeAbsmax } from '../model/nf4.ts';
 import { type Tensor, type TfBackend, tf, useBackend } from '../model/tf.ts';
@@ -54,7 +54,7 @@ const nf4Weight = () => ({
   absmax: tf.tensor(quantizedWeight.absmax),
   codebook: tf.tensor(quantizedWeight.codebook),
 });
-const loraSizes = { rank: 2, inFeatures: 5, outFeatures: 9, scale: 1.5, offset: 3 };
+const loraSizes = { rank: 2, inFeatures: 5, outFeatures: 9, scale: 1.5 };
 
 const cases: Record<string, Case> = {
   Linear: {
@@ -92,10 +92,18 @@ const cases: Record<string, Case> = {
     reference: ({ hidden, table }) => [crossEntropy64(hidden!, table!, targets, 4)],
     kernel: ({ hidden, table }) => crossEntropy(hidden!, table!, tf.tensor(targets, [5], 'int32')),
   },
-  LoraMatMul: {
+  'LoRA of one family': {
     inputs: { y: [4, 9], x: [4, 5], a: [2, 5], b: [4, 2] },
-    reference: ({ y, x, a, b }) => lora64(y!, x!, a!, b!, loraSizes),
-    kernel: ({ y, x, a, b }) => loraMatMul(y!, x!, a!, b!, { scale: 1.5, offset: 3 }),
+    reference: ({ y, x, a, b }) => lora64(y!, x!, a!, b!, { ...loraSizes, offset: 3 }),
+    kernel: ({ y, x, a, b }) => loraMatMul(y!, x!, a!, b!, { scale: 1.5, offsets: [3] }),
+  },
+  'LoRA of two families': {
+    inputs: { y: [4, 9], x: [4, 5], a: [4, 5], b: [6, 2] },
+    reference: ({ y, x, a, b }) => {
+      const first = lora64(y!, x!, a!.slice(0, 10), b!.slice(0, 6), { ...loraSizes, offset: 1 });
+      return lora64(first, x!, a!.slice(10), b!.slice(6), { ...loraSizes, offset: 6 });
+    },
+    kernel: ({ y, x, a, b }) => loraMatMul(y!, x!, a!, b!, { scale: 1.5, offsets: [1, 6] }),
   },
   Nf4MatMul: {
     inputs: { x: [3, 8], bias: [12] },
@@ -326,8 +334,8 @@ describe('operands that do not fit', () => {
       /Linear: operand 'x' has shape \[2, 3\], expected \[\*, 5\]/,
     ],
     [
-      'LoraMatMul',
-      () => loraMatMul(tf.ones([2, 4]), tf.ones([2, 3]), tf.ones([1, 3]), tf.ones([3, 1]), { scale: 1, offset: 2 }),
+      'LoraUpdate',
+      () => loraMatMul(tf.ones([2, 4]), tf.ones([2, 3]), tf.ones([1, 3]), tf.ones([3, 1]), { scale: 1, offsets: [2] }),
       /columns 2 to 5 lie outside y, which has 4/,
     ],
     [

@@ -3,8 +3,8 @@ import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { weightShapes } from '../model/checkpoint.ts';
 import { EagerScope } from '../model/eager_scope.ts';
 import { families } from '../model/gpt2.ts';
-import { loraMatMul } from '../model/kernels/lora_matmul.ts';
-import { adapterShapes, adapterSites, initialAdapters, type LoraConfig } from '../model/lora.ts';
+import { loraMatMul } from '../model/kernels/lora.ts';
+import { adaptedMatrices, adapterShapes, initialAdapters, type LoraConfig } from '../model/lora.ts';
 import { type Matrices, nf4Parts } from '../model/matrix.ts';
 import { dequantize, dequantizeAbsmax, quantize, quantizeAbsmax } from '../model/nf4.ts';
 import type { TensorData } from '../model/scope.ts';
@@ -207,7 +207,7 @@ describe('adapters', () => {
 
   it('begin by changing nothing: A is uniform within 1 / sqrt(in), B is zero', () => {
     const fresh = initialAdapters(toyConfig, lora, 1);
-    for (const { a, b, inFeatures } of adapterSites(toyConfig, families)) {
+    for (const { a, b, inFeatures } of adaptedMatrices(toyConfig, families)) {
       const bound = 1 / Math.sqrt(inFeatures);
       const largest = Math.max(...fresh.get(a)!.map(Math.abs));
       expect(largest).toBeLessThanOrEqual(bound);
@@ -225,15 +225,18 @@ describe('adapters', () => {
 
   it('act as the base with alpha / rank B A added to its matrices', () => {
     const merged = new Map<string, Float32Array>(weights);
-    for (const { matrix, a, b, inFeatures, offset, width } of adapterSites(toyConfig, families)) {
+    for (const { matrix, a, b, inFeatures, families: parts } of adaptedMatrices(toyConfig, families)) {
       const weight = merged.get(`${matrix}.weight`)!.slice();
       const [A, B] = [adapters.get(a)!, adapters.get(b)!];
-      for (let row = 0; row < width; row++)
-        for (let column = 0; column < inFeatures; column++)
-          for (let r = 0; r < lora.rank; r++) {
-            weight[(offset + row) * inFeatures + column]! +=
-              (lora.alpha / lora.rank) * B[row * lora.rank + r]! * A[r * inFeatures + column]!;
-          }
+      for (const [i, { offset, width }] of parts.entries())
+        for (let row = 0; row < width; row++)
+          for (let column = 0; column < inFeatures; column++)
+            for (let r = 0; r < lora.rank; r++) {
+              weight[(offset + row) * inFeatures + column]! +=
+                (lora.alpha / lora.rank) *
+                B[(i * width + row) * lora.rank + r]! *
+                A[(i * lora.rank + r) * inFeatures + column]!;
+            }
       merged.set(`${matrix}.weight`, weight);
     }
     const expected = scopeOf(merged, Object.entries(text)).run(
@@ -249,13 +252,13 @@ describe('adapters', () => {
     const [y, x] = [tf.tensor(random(N * 3 * C, 'y'), [N, 3 * C]), tf.tensor(random(N * C, 'x'), [N, C])];
     const [aq, av] = ['aq', 'av'].map((name) => tf.tensor(random(r * C, name), [r, C]));
     const [bq, bv] = ['bq', 'bv'].map((name) => tf.tensor(random(C * r, name), [C, r]));
-    const slices = loraMatMul(loraMatMul(y, x, aq!, bq!, { scale: 2, offset: 0 }), x, av!, bv!, {
+    const slices = loraMatMul(loraMatMul(y, x, aq!, bq!, { scale: 2, offsets: [0] }), x, av!, bv!, {
       scale: 2,
-      offset: 2 * C,
+      offsets: [2 * C],
     });
     const none = tf.zeros([C, r]);
     const fusedB = tf.concat([tf.concat([bq!, none], 1), tf.concat([none, none], 1), tf.concat([none, bv!], 1)], 0); // [3C, 2r]
-    const fused = loraMatMul(y, x, tf.concat([aq!, av!], 0), fusedB, { scale: 2, offset: 0 });
+    const fused = loraMatMul(y, x, tf.concat([aq!, av!], 0), fusedB, { scale: 2, offsets: [0] });
     expect(relativeError(slices.dataSync(), fused.dataSync())).toBeLessThan(1e-6);
   });
 

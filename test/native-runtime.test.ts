@@ -244,10 +244,7 @@ describe('a program that is wrong is refused at load', () => {
     ],
     [
       'LoRA columns outside',
-      program(
-        [x, x, buffer('a', [2, 3]), buffer('b', [2, 2]), x],
-        [call('LoraMatMul', [0, 1, 2, 3], 4, { scale: 1, offset: 2 })],
-      ),
+      program([x, buffer('u', [4, 2]), buffer('b', [2, 2]), x], [call('LoraUpdate', [0, 1, 2], 3, { offsets: [2] })]),
       'updates columns 2 to 4 of 3',
     ],
   ];

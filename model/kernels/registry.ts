@@ -15,7 +15,14 @@ import { geluBackwardKernel, geluKernel } from './gelu.ts';
 import type { AnyKernel } from './kernel.ts';
 import { layerNormBackwardGainKernel, layerNormBackwardInputKernel, layerNormKernel } from './layer_norm.ts';
 import { linearBackwardInputKernel, linearBackwardWeightKernel, linearKernel } from './linear.ts';
-import { loraBackwardBKernel, loraBackwardHiddenKernel, loraMatMulKernel } from './lora_matmul.ts';
+import {
+  loraBackwardAKernel,
+  loraBackwardBKernel,
+  loraBackwardHiddenKernel,
+  loraBackwardInputKernel,
+  loraHiddenKernel,
+  loraUpdateKernel,
+} from './lora.ts';
 import {
   dequantizeAbsmaxKernel,
   nf4DequantizeKernel,
@@ -38,9 +45,12 @@ export const kernels: readonly AnyKernel[] = [
   nf4MatMulBackwardInputKernel,
   nf4DequantizeKernel,
   dequantizeAbsmaxKernel,
-  loraMatMulKernel,
+  loraHiddenKernel,
+  loraUpdateKernel,
   loraBackwardHiddenKernel,
   loraBackwardBKernel,
+  loraBackwardAKernel,
+  loraBackwardInputKernel,
   dropoutKernel,
   causalAttentionKernel,
   causalAttentionBackwardKernel,

@@ -28,10 +28,6 @@ function product(a: Matrix, b: Matrix): Matrix {
   return { rows: a.rows, columns: b.columns, at: (i, j) => data[i * b.columns + j]! };
 }
 
-function columnsOf(m: Matrix, offset: number, width: number): Matrix {
-  return { rows: m.rows, columns: width, at: (i, j) => m.at(i, offset + j) };
-}
-
 /** The elements, row by row, with f applied. */
 function list(m: Matrix, f: (x: number, row: number, column: number) => number = (x) => x): Float64Array {
   return Float64Array.from({ length: m.rows * m.columns }, (_, e) => {
@@ -84,47 +80,83 @@ function backward(label: string, N: number, M: number, K: number, w: Operand): K
   ];
 }
 
-function lora(label: string, shape: { N: number; M: number; K: number; rank: number; width: number; offset: number }) {
-  const { N, M, K, rank, width, offset } = shape;
+/** Two thin products and their gradients, for families whose columns begin at `offsets`. */
+function lora(
+  label: string,
+  shape: { N: number; M: number; K: number; rank: number; width: number; offsets: readonly number[] },
+): KernelCase[] {
+  const { N, M, K, rank, width, offsets } = shape;
   const scale = 1.5;
-  const [y, x, a, b, dy] = [floats([N, M]), floats([N, K]), floats([rank, K]), floats([width, rank]), floats([N, M])];
-  const hidden = product(matrix(x), transposed(matrix(a)));
-  const update = product(hidden, transposed(matrix(b)));
-  const dUpdate = columnsOf(matrix(dy), offset, width);
-  const forward: KernelCase = {
-    kernel: 'LoraMatMul',
-    label,
-    operands: [y, x, a, b],
-    attributes: { scale, offset },
-    output: [N, M],
-    expected: list(matrix(y), (value, i, j) =>
-      j < offset || j >= offset + width ? value : value + scale * update.at(i, j - offset),
-    ),
-    tolerance,
+  const R = offsets.length * rank;
+  const [x, a, u, y, dy] = [floats([N, K]), floats([R, K]), floats([N, R]), floats([N, M]), floats([N, M])];
+  const b = floats([offsets.length * width, rank]);
+  /** b as the matrix [M, R] that it stands for, zero outside the families' rows and columns. */
+  const whole: Matrix = {
+    rows: M,
+    columns: R,
+    at: (row, column) => {
+      const i = Math.floor(column / rank);
+      const own = row - offsets[i]!;
+      return own < 0 || own >= width ? 0 : b.data[(i * width + own) * rank + (column % rank)]!;
+    },
   };
-  const cases: KernelCase[] = [
-    forward,
-    { ...forward, label: `${label}, in place`, inPlace: 0 },
+  const update = product(matrix(u), transposed(whole));
+  const db = product(transposed(matrix(dy)), matrix(u));
+  const common = { label, tolerance };
+  const updated: KernelCase = {
+    ...common,
+    kernel: 'LoraUpdate',
+    operands: [y, u, b],
+    attributes: { offsets },
+    output: [N, M],
+    expected: list(matrix(y), (value, i, j) => value + update.at(i, j)),
+  };
+  return [
     {
+      ...common,
+      kernel: 'LoraHidden',
+      operands: [x, a],
+      attributes: { scale },
+      output: [N, R],
+      expected: list(product(matrix(x), transposed(matrix(a))), (value) => scale * value),
+    },
+    updated,
+    { ...updated, label: `${label}, in place`, inPlace: 0 },
+    {
+      ...common,
       kernel: 'LoraBackwardHidden',
-      label,
       operands: [dy, b],
-      attributes: { scale, offset },
-      output: [N, rank],
-      expected: list(product(dUpdate, matrix(b)), (value) => scale * value),
-      tolerance,
+      attributes: { offsets },
+      output: [N, R],
+      expected: list(product(matrix(dy), whole)),
     },
     {
+      ...common,
       kernel: 'LoraBackwardB',
-      label,
-      operands: [dy, x, a],
-      attributes: { scale, offset, width },
-      output: [width, rank],
-      expected: list(product(transposed(dUpdate), hidden), (value) => scale * value),
-      tolerance,
+      operands: [dy, u],
+      attributes: { offsets, width },
+      output: [offsets.length * width, rank],
+      expected: offsets.flatMap((offset, i) =>
+        Array.from({ length: width * rank }, (_, e) => db.at(offset + Math.floor(e / rank), i * rank + (e % rank))),
+      ),
+    },
+    {
+      ...common,
+      kernel: 'LoraBackwardA',
+      operands: [u, x],
+      attributes: { scale },
+      output: [R, K],
+      expected: list(product(transposed(matrix(u)), matrix(x)), (value) => scale * value),
+    },
+    {
+      ...common,
+      kernel: 'LoraBackwardInput',
+      operands: [u, a],
+      attributes: { scale },
+      output: [N, K],
+      expected: list(product(matrix(u), matrix(a)), (value) => scale * value),
     },
   ];
-  return cases;
 }
 
 function batched(
@@ -174,9 +206,11 @@ export function linearCases(): KernelCase[] {
     ...backward('small', 7, 5, 3, floats([5, 3])),
     ...backward('tails', 133, 97, 301, floats([97, 301])),
     ...backward('bf16, many rows', 3000, 150, 11, halves([150, 11])),
-    ...lora('inner columns', { N: 70, M: 90, K: 33, rank: 5, width: 30, offset: 31 }),
-    ...lora('all columns', { N: 1520, M: 100, K: 100, rank: 8, width: 100, offset: 0 }),
-    ...lora('few rows', { N: 2, M: 6, K: 40, rank: 2, width: 2, offset: 4 }),
+    ...lora('inner columns', { N: 70, M: 90, K: 33, rank: 5, width: 30, offsets: [31] }),
+    ...lora('all columns', { N: 1520, M: 100, K: 100, rank: 8, width: 100, offsets: [0] }),
+    ...lora('two of three families', { N: 150, M: 96, K: 72, rank: 4, width: 32, offsets: [0, 64] }),
+    ...lora('three families, many ranks', { N: 33, M: 600, K: 40, rank: 17, width: 200, offsets: [0, 200, 400] }),
+    ...lora('few rows', { N: 2, M: 6, K: 40, rank: 2, width: 2, offsets: [4] }),
     ...transpositions.flatMap((transposition) => [
       batched(`matrices ${JSON.stringify(transposition)}`, null, 127, 70, 261, transposition),
       batched(`few rows ${JSON.stringify(transposition)}`, null, 5, 35, 300, transposition),

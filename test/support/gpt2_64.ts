@@ -1,6 +1,6 @@
 /** GPT-2 with adapters in plain float64: the oracle of whole steps. */
 import type { Gpt2Config } from '../../model/config.ts';
-import { adapterSites, type LoraConfig } from '../../model/lora.ts';
+import { adaptedMatrices, type LoraConfig } from '../../model/lora.ts';
 import { attention64, embedding64, gelu64, layerNorm64, linear64, lora64 } from './float64.ts';
 
 /**
@@ -18,21 +18,18 @@ export function hiddenStates64(
   const at = (name: string) => weights.get(name)!;
   const add = (a: Float64Array, b: Float64Array) => a.map((value, i) => value + b[i]!);
   const norm = (x: Float64Array, name: string) => layerNorm64(x, at(`${name}.weight`), at(`${name}.bias`), epsilon);
-  const sites = lora === undefined ? [] : adapterSites(config, lora.targets);
-  const map = (x: Float64Array, name: string, inFeatures: number, outFeatures: number) =>
-    sites
-      .filter(({ matrix }) => matrix === name)
-      .reduce(
-        (y, { a, b, offset }) =>
-          lora64(y, x, at(a), at(b), {
-            rank: lora!.rank,
-            scale: lora!.alpha / lora!.rank,
-            inFeatures,
-            outFeatures,
-            offset,
-          }),
-        linear64(x, at(`${name}.weight`), at(`${name}.bias`), inFeatures),
-      );
+  const adapted = lora === undefined ? [] : adaptedMatrices(config, lora.targets);
+  const map = (x: Float64Array, name: string, inFeatures: number, outFeatures: number) => {
+    const y = linear64(x, at(`${name}.weight`), at(`${name}.bias`), inFeatures);
+    const adapters = adapted.find(({ matrix }) => matrix === name);
+    if (adapters === undefined) return y;
+    const { rank, alpha } = lora!;
+    const rows = (tensor: string, i: number, size: number) => Array.from(at(tensor)).slice(i * size, (i + 1) * size);
+    return adapters.families.reduce((sum, { offset, width }, i) => {
+      const [a, b] = [rows(adapters.a, i, rank * inFeatures), rows(adapters.b, i, width * rank)];
+      return lora64(sum, x, a, b, { rank, scale: alpha / rank, inFeatures, outFeatures, offset });
+    }, y);
+  };
   const positions = Array.from(tokens, (_, i) => i % T);
   let x = add(embedding64(at('wte.weight'), tokens, C), embedding64(at('wpe.weight'), positions, C));
   for (let layer = 0; layer < config.layers; layer++) {

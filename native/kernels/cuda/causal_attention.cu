@@ -1,6 +1,7 @@
 // Causal self-attention in the context's precision, whatever its operands are stored in, and its gradient.
 #include "causal_attention.cuh"
 
+#include "elements.cuh"
 #include "factors.cuh"
 
 namespace pipe::cuda {
