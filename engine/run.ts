@@ -181,6 +181,7 @@ class Run {
       this.#controller.abort();
       await this.#executor.close();
       await Promise.all(this.#afterwards);
+      this.#workspace.claims.close();
     }
     for (const { id } of this.#tasks)
       if (!isFinal(this.#states.of(id))) this.#skip(id, this.#stopped ?? 'it was never reached');

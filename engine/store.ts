@@ -5,9 +5,7 @@ import {
   constants,
   copyFileSync,
   existsSync,
-  fchmodSync,
   fsync,
-  futimesSync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -17,6 +15,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
@@ -29,6 +28,7 @@ import { identityText, isAlive, parseIdentity, self } from './identity.ts';
 import type { Memo } from './memo.ts';
 import type { Artifact, Digest, TaskRecord } from './record.ts';
 import { parseRecord, recordText } from './record_text.ts';
+import { lacksLinks } from './whole.ts';
 
 /**
  * Every blob bears this modification time (2000-01-01, seconds since 1970). Root may write to a read-only file; whoever
@@ -77,6 +77,8 @@ export interface Damage {
 /** The blobs of one result and its record. Nothing is in the store before `settle` or `commit`. */
 export interface Deposit {
   putBytes(content: string | Uint8Array): Digest;
+  /** Puts a blob that many results share, whose digest is known: `content` is asked for once, and looked at by its seal then. */
+  ensure(digest: Digest, content: () => string): void;
   /** Takes a file by renaming it. */
   adoptFile(path: string): Promise<Artifact>;
   /** Takes the files of a folder, which holds no links, and its listing. */
@@ -111,26 +113,17 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     }
   }
 
-  function writeTemporary(content: string | Uint8Array): string {
+  /** Writes a file of the store under a temporary name: a sealed blob, or a record. */
+  function writeTemporary(content: string | Uint8Array, kind: 'blob' | 'record'): string {
     const path = temporary();
     try {
       writeFileSync(path, content, { flag: 'wx' });
+      if (kind === 'blob') seal(path);
     } catch (thrown) {
       rmSync(path, { force: true });
       throw thrown;
     }
     return path;
-  }
-
-  /** Makes a file read-only and sets the time that says that it has not been touched since. */
-  function seal(path: string): void {
-    const file = openSync(path, 'r');
-    try {
-      fchmodSync(file, 0o444);
-      futimesSync(file, sealedTime, sealedTime);
-    } finally {
-      closeSync(file);
-    }
   }
 
   function isSealed(path: string, bytes?: number): boolean {
@@ -152,6 +145,8 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
   }
 
   function readRecord(key: Digest): TaskRecord | null {
+    // Most that are asked for are not there, and a thrown error costs more than the look.
+    if (!existsSync(recordPath(key))) return null;
     let content: Buffer;
     try {
       content = readFileSync(recordPath(key));
@@ -193,6 +188,7 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     return { key, task, run, startedAt, seconds, outputs, others: [...others] };
   }
 
+  const ensured = new Set<Digest>();
   let catalog: Catalog | undefined;
   function openedCatalog(): Catalog {
     catalog ??= openCatalog(cache, memo, (key) => {
@@ -209,11 +205,7 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
       const digest = sha256(content);
       const bytes = typeof content === 'string' ? Buffer.byteLength(content) : content.length;
       const to = blobPath(digest);
-      if (!isSealed(to, bytes)) {
-        const path = writeTemporary(content);
-        seal(path);
-        moves.set(path, to);
-      }
+      if (!isSealed(to, bytes)) moves.set(writeTemporary(content, 'blob'), to);
       return digest;
     }
 
@@ -252,11 +244,16 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
 
     return {
       putBytes,
+      ensure(digest, content) {
+        if (ensured.has(digest) && isSealed(blobPath(digest))) return;
+        putBytes(content());
+        ensured.add(digest);
+      },
       adoptFile,
       adoptFolder,
       settle,
       async commit(record) {
-        const written = writeTemporary(recordText(record));
+        const written = writeTemporary(recordText(record), 'record');
         await settle([written]);
         const entry = entryOf(record);
         install(written, recordPath(record.key));
@@ -364,6 +361,12 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
   };
 }
 
+/** Makes a file read-only and sets the time that says that it has not been touched since. */
+function seal(path: string): void {
+  chmodSync(path, 0o444);
+  utimesSync(path, sealedTime, sealedTime);
+}
+
 /** How many files are open at a time while they are written out. */
 const flushedAtOnce = 64;
 
@@ -418,15 +421,8 @@ function linkOrCopy(from: string, to: string): void {
   try {
     linkSync(from, to);
   } catch (thrown) {
-    if (!['EPERM', 'EXDEV', 'EMLINK', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(errorCode(thrown) ?? ''))
-      throw thrown;
+    if (!lacksLinks(thrown)) throw thrown;
     copyFileSync(from, to, constants.COPYFILE_FICLONE);
-    const file = openSync(to, 'r');
-    try {
-      futimesSync(file, sealedTime, sealedTime);
-      fchmodSync(file, 0o444);
-    } finally {
-      closeSync(file);
-    }
+    seal(to);
   }
 }
