@@ -27,6 +27,8 @@ export interface Claims {
   release(key: Digest): void;
   /** Resolves when nobody living holds the claim. Rejects when the signal aborts. */
   whenFree(key: Digest, signal: AbortSignal): Promise<void>;
+  /** What living processes hold claims on, and the names of their notes. */
+  held(): string[];
   /** Removes the claims of dead processes. */
   sweep(): void;
   /** Removes the process's note. Called when a run is over; another may follow. */
@@ -113,6 +115,12 @@ export function openClaims(folder: string): Claims {
         if (holder === null || holder === 'dead') return;
         await delay(pollMs, undefined, { signal });
       }
+    },
+    held() {
+      return namesIn(folder).filter((name) => {
+        const holder = holderOf(name);
+        return holder !== null && holder !== 'dead';
+      });
     },
     sweep() {
       sweepTemporaries(folder);

@@ -26,7 +26,7 @@ import { errorCode, messageOf } from './errors.ts';
 import type { EventBody } from './events.ts';
 import { identityText, isAlive, parseIdentity, self } from './identity.ts';
 import type { Memo } from './memo.ts';
-import type { Artifact, Digest, TaskRecord } from './record.ts';
+import { type Artifact, type Digest, differingOutputs, type TaskRecord } from './record.ts';
 import { parseRecord, recordText } from './record_text.ts';
 import { lacksLinks } from './whole.ts';
 
@@ -85,7 +85,10 @@ export interface Deposit {
   adoptFolder(path: string): Promise<Artifact>;
   /** Puts the blobs into the store. */
   settle(): Promise<void>;
-  /** Puts the blobs into the store and then the record, so that a record never names a blob that is not there. */
+  /**
+   * Puts the blobs into the store and then the record, so that a record never names a blob that is not there. What was recorded
+   * under the key before stays named in the new record if it differs.
+   */
   commit(record: TaskRecord): Promise<void>;
 }
 
@@ -198,6 +201,19 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     return catalog;
   }
 
+  /** A record with what was recorded under its key before, where that differs: a result is not replaced without a word. */
+  function besideEarlier(record: TaskRecord): TaskRecord {
+    const { key, task } = record;
+    const before = readRecord(key);
+    if (before === null) return record;
+    const artifacts = differingOutputs(before.outputs, record.outputs);
+    const { outputs, startedAt, run, host } = before;
+    const earlier = [{ outputs, startedAt, run, host: host.name }, ...(before.divergent ?? [])];
+    const divergent = earlier.filter((result) => differingOutputs(result.outputs, record.outputs).length > 0);
+    if (artifacts.length > 0) say({ type: 'diverged', task, key, artifacts, earlier: run });
+    return divergent.length === 0 ? record : { ...record, divergent };
+  }
+
   function deposit(): Deposit {
     const moves = new Map<string, string>();
 
@@ -252,7 +268,8 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
       adoptFile,
       adoptFolder,
       settle,
-      async commit(record) {
+      async commit(given) {
+        const record = besideEarlier(given);
         const written = writeTemporary(recordText(record), 'record');
         await settle([written]);
         const entry = entryOf(record);
