@@ -52,7 +52,7 @@ function secondsPerTask(home: string): Promise<number> {
 }
 
 /**
- * The same without an engine: for each task a private folder with three in it, an output and a record written, flushed
+ * The same without an engine: for each task a private folder with two in it, an output and a record written, flushed
  * to the disk and renamed, and the folder removed while the next one begins.
  */
 async function secondsPerFileSet(home: string): Promise<number> {
@@ -62,7 +62,8 @@ async function secondsPerFileSet(home: string): Promise<number> {
   for (let i = 0; i < count; i++) {
     if (i === warm) begun = performance.now();
     const attempt = join(root, `attempt-${i}`);
-    for (const name of ['in', 'out', 'scratch']) mkdirSync(join(attempt, name), { recursive: true });
+    mkdirSync(attempt);
+    for (const name of ['in-from', 'out']) mkdirSync(join(attempt, name));
     const files = [join(attempt, 'out', 'out.txt'), join(root, `record-${i}.tmp`)];
     await Promise.all(files.map((path) => writeFile(path, String(i), { flush: true })));
     renameSync(files[0]!, join(root, `blob-${i}`));

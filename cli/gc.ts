@@ -18,8 +18,7 @@ export function gc(options: GcOptions): Promise<number> {
     const limits: { keepRuns?: number; maxBytes?: number } = {};
     if (options.keepRuns !== undefined) limits.keepRuns = options.keepRuns;
     if (options.maxSize !== undefined) limits.maxBytes = bytesOf(options.maxSize);
-    const plan = planGarbage(workspace, limits);
-    if (!options.dryRun) collectGarbage(workspace, plan);
+    const plan = options.dryRun ? planGarbage(workspace, limits) : collectGarbage(workspace, limits);
     if (options.json) {
       printJson({ ...plan, records: plan.records.map(({ key, task }) => ({ key, task })), removed: !options.dryRun });
       return 0;

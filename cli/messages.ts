@@ -39,6 +39,8 @@ export function noteText(event: Event, run: string): string | null {
       return event.run === run
         ? null
         : `${event.task} waits for run ${event.run} (process ${event.pid}), which is at it`;
+    case 'diverged':
+      return `${paint('yellow', event.task)} gave another result than in run ${event.earlier}, with the same key: ${event.artifacts.join(', ')}`;
     case 'quarantined':
       return `${paint('yellow', 'damaged')}: ${event.path}: ${event.problem}`;
     default:

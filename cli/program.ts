@@ -167,10 +167,20 @@ A run is named by its id or the beginning of it, or by latest and previous.`,
       finish(await (await import('./diff.ts')).diff(from, to, options)),
     );
 
-  command(program, 'verify', '', 'Read the whole store again and compare every digest; damage is put aside.')
+  withRequest(
+    command(
+      program,
+      'verify',
+      '[FILE] [TARGETS...]',
+      'Read the whole cache again and compare every digest; damage is put aside.',
+    ),
+  )
+    .option('--rerun', 'execute the recorded targets (or all tasks) again, apart from the cache, and compare')
+    .option('-j, --jobs <n>', 'tasks at a time with --rerun', wholeNumber)
     .option('--json', 'as JSON')
-    .addHelpText('after', examples('pipe verify'))
-    .action(async (options) => finish(await (await import('./verify.ts')).verify(options)));
+    .addHelpText('after', examples('pipe verify', 'pipe verify --rerun', "pipe verify --rerun 'train[*seed=42]'"))
+    .argument('[args...]')
+    .action(async (args: string[], options) => finish(await (await import('./verify.ts')).verify(args, options)));
 
   command(program, 'gc', '', 'Remove from cache/ what is not wanted any more.')
     .option('--max-size <size>', 'drop what was unused longest until the cache takes no more (2GB, 500MB)')

@@ -6,6 +6,7 @@ import {
   readdirSync,
   realpathSync,
   rmSync,
+  type Stats,
   statSync,
   unlinkSync,
   writeFileSync,
@@ -18,6 +19,7 @@ import { isAlive, parseIdentity } from './identity.ts';
 import type { Artifact } from './record.ts';
 import type { Member } from './stage.ts';
 import { type Deposit, namesIn, removeTree, type Store } from './store.ts';
+import { makeFolder } from './whole.ts';
 
 export interface Attempt {
   /** The folder that outputs are written in: the task's working directory. */
@@ -38,9 +40,13 @@ export class AttemptError extends Error {
   }
 }
 
+/** Where an input's files lie in the private folder. */
+const inputFolder = (name: string) => `in-${name}`;
+
 /**
- * Makes the private folder with `in/` (inputs under their own names, read-only links into the
- * store), `out/` and `scratch/`.
+ * Makes the private folder with `out/` and, for each input that a task made, `in-NAME/` (its files under their own names,
+ * read-only links into the store). `scratch/` is made when it is asked for: on many disks a folder costs more than a small
+ * file, and most of all where many were just removed.
  * @param artifactOf the artifact that a finished task gave, and the path that its producer wrote it to.
  * @param lineage the lineage of the task's inputs, asked for where an input holds it.
  * @throws AttemptError when an output's path leaves the folder, or lies inside another output.
@@ -54,8 +60,8 @@ export async function beginAttempt(
 ): Promise<Attempt> {
   const folder = join(home, 'out');
   const scratch = join(home, 'scratch');
-  mkdirSync(folder, { recursive: true });
-  mkdirSync(scratch);
+  makeFolder(home);
+  mkdirSync(folder);
   try {
     const outputs: Record<string, string> = {};
     for (const [name, path] of Object.entries(task.outputs)) {
@@ -75,17 +81,17 @@ export async function beginAttempt(
     }
     const place = (producer: string, name: string, place: string): Promise<string> => {
       const { artifact, path } = artifactOf(producer, name);
-      return store.materialise(artifact, join(home, 'in', place, basename(path)));
+      return store.materialise(artifact, join(home, place, basename(path)));
     };
     const inputs: Record<string, string | readonly Member[]> = {};
     for (const [name, ref] of Object.entries(task.inputs)) {
       if (ref.kind === 'file') inputs[name] = ref.path;
-      else if (ref.kind === 'lineage') inputs[name] = writeLineage(join(home, 'in', name), lineage());
-      else if (ref.kind === 'artifact') inputs[name] = await place(ref.task, ref.artifact, name);
+      else if (ref.kind === 'lineage') inputs[name] = writeLineage(join(home, inputFolder(name)), lineage());
+      else if (ref.kind === 'artifact') inputs[name] = await place(ref.task, ref.artifact, inputFolder(name));
       else {
         const members: Member[] = [];
         for (const [index, member] of ref.members.entries()) {
-          const path = await place(member.task, member.artifact, join(name, String(index)));
+          const path = await place(member.task, member.artifact, join(inputFolder(name), String(index)));
           members.push({ path, axes: member.axes });
         }
         inputs[name] = members;
@@ -123,37 +129,42 @@ export async function collectOutputs(
   attempt: Attempt,
 ): Promise<Record<string, Artifact>> {
   const home = join(attempt.folder, '..');
-  const strangers = readdirSync(home).filter((name) => !['in', 'out', 'scratch'].includes(name));
+  const own = new Set(['out', 'scratch', ...Object.keys(task.inputs).map(inputFolder)]);
+  const strangers = readdirSync(home).filter((name) => !own.has(name));
   if (strangers.length > 0) {
     throw new AttemptError(
       'escape',
       `wrote ${strangers.join(', ')} beside its folder: outputs belong at the paths that it is given`,
     );
   }
-  const unwritten = Object.entries(attempt.outputs).filter(
-    ([, path]) => lstatSync(path, { throwIfNoEntry: false }) === undefined,
+  const written = Object.entries(attempt.outputs).map(
+    ([name, path]) => [name, path, lstatSync(path, { throwIfNoEntry: false })] as const,
   );
+  const unwritten = written.filter(([, , stat]) => stat === undefined);
   if (unwritten.length > 0) {
     const names = unwritten.map(([name]) => `\`${name}\` (${task.outputs[name]})`).join(', ');
     throw new AttemptError('unwritten-output', `ended well but did not write its output ${names}`);
   }
-  for (const [name, path] of Object.entries(attempt.outputs)) settleLinks(name, path, realpathSync(attempt.folder));
   const artifacts: Record<string, Artifact> = {};
-  for (const [name, path] of Object.entries(attempt.outputs)) {
-    artifacts[name] = lstatSync(path).isDirectory() ? await deposit.adoptFolder(path) : await deposit.adoptFile(path);
+  for (const [name, path, stat] of written) settleLinks(name, path, stat!, attempt.folder);
+  for (const [name, path, stat] of written) {
+    artifacts[name] = stat!.isDirectory() ? await deposit.adoptFolder(path) : await deposit.adoptFile(path);
   }
   return artifacts;
 }
 
 /** Replaces links that stay inside the private folder by what they point to; refuses those that leave, and odd files. */
-function settleLinks(name: string, path: string, folder: string): void {
-  const stat = lstatSync(path);
+function settleLinks(name: string, path: string, stat: Stats, attemptFolder: string): void {
+  if (stat.isFile()) return;
   if (stat.isDirectory()) {
-    for (const entry of readdirSync(path)) settleLinks(name, join(path, entry), folder);
+    for (const entry of readdirSync(path)) {
+      const below = join(path, entry);
+      settleLinks(name, below, lstatSync(below), attemptFolder);
+    }
     return;
   }
-  if (stat.isFile()) return;
-  const shown = relative(folder, path);
+  const folder = realpathSync(attemptFolder);
+  const shown = relative(attemptFolder, path);
   if (!stat.isSymbolicLink()) {
     throw new AttemptError('escape', `output \`${name}\`: ${shown} is neither a file nor a folder`);
   }

@@ -1,10 +1,12 @@
 /** Claims: which running process executes which key, so that a second run waits and shares the result. */
-import { mkdirSync, readdirSync, readlinkSync, renameSync, symlinkSync, unlinkSync } from 'node:fs';
+import { linkSync, lstatSync, readFileSync, renameSync, rmSync, symlinkSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { errorCode } from './errors.ts';
 import { type Identity, identityText, isAlive, parseIdentity, self } from './identity.ts';
 import type { Digest } from './record.ts';
+import { namesIn } from './store.ts';
+import { lacksLinks, sweepTemporaries, writeWhole } from './whole.ts';
 
 /** Who holds a claim. */
 export interface Holder {
@@ -13,9 +15,10 @@ export interface Holder {
 }
 
 /**
- * A claim is a symbolic link `claims/<key>` whose target is text, `pid-start-boot-run`: made in one system call, content
- * and all, so there is never half a claim. It saves work and guards nothing: two processes that ran the same task would
- * store the same result. A claim whose process is dead counts for nothing, so nobody ever has to unlock.
+ * A claim is a hard link `claims/<key>` to a note of the process, whose text is `pid-start-boot-run`: made in one system
+ * call, content and all, so there is never half a claim, and nothing is made or removed on the disk but a name. It saves
+ * work and guards nothing: two processes that ran the same task would store the same result. A claim whose process is dead
+ * counts for nothing, so nobody ever has to unlock.
  */
 export interface Claims {
   /** Takes the claim, or says which living process has it. */
@@ -24,22 +27,48 @@ export interface Claims {
   release(key: Digest): void;
   /** Resolves when nobody living holds the claim. Rejects when the signal aborts. */
   whenFree(key: Digest, signal: AbortSignal): Promise<void>;
+  /** What living processes hold claims on, and the names of their notes. */
+  held(): string[];
   /** Removes the claims of dead processes. */
   sweep(): void;
+  /** Removes the process's note. Called when a run is over; another may follow. */
+  close(): void;
 }
 
 const pollMs = 40;
 
+/** A hard link or, where the disk has none, a symbolic one. */
+function link(note: string, path: string): void {
+  try {
+    linkSync(note, path);
+  } catch (thrown) {
+    if (!lacksLinks(thrown)) throw thrown;
+    symlinkSync(note, path);
+  }
+}
+
 export function openClaims(folder: string): Claims {
   const pathOf = (key: Digest) => join(folder, key);
+  /** Run -> the note that its claims are links to. */
+  const notes = new Map<string, string>();
+
+  function noteOf(run: string): string {
+    let note = notes.get(run);
+    if (note === undefined) {
+      note = join(folder, `${identityText(self())}-${run}`);
+      writeWhole(note, `${identityText(self())}-${run}`);
+      notes.set(run, note);
+    }
+    return note;
+  }
 
   function holderOf(key: Digest): Holder | 'dead' | null {
     let text: string;
     try {
-      text = readlinkSync(pathOf(key));
-    } catch (thrown) {
-      if (errorCode(thrown) === 'ENOENT') return null;
-      return 'dead';
+      text = readFileSync(pathOf(key), 'utf8');
+    } catch {
+      // What is there and cannot be read is no claim of a living process.
+      return lstatSync(pathOf(key), { throwIfNoEntry: false }) === undefined ? null : 'dead';
     }
     const identity = parseIdentity(text);
     if (identity === null || !isAlive(identity)) return 'dead';
@@ -59,13 +88,13 @@ export function openClaims(folder: string): Claims {
 
   return {
     take(key, run) {
-      const text = `${identityText(self())}-${run}`;
       for (;;) {
         try {
-          symlinkSync(text, pathOf(key));
+          link(noteOf(run), pathOf(key));
           return 'taken';
         } catch (thrown) {
-          if (errorCode(thrown) === 'ENOENT') mkdirSync(folder, { recursive: true });
+          // Someone cleared the folder: the note is written again.
+          if (errorCode(thrown) === 'ENOENT') notes.clear();
           else if (errorCode(thrown) !== 'EEXIST') throw thrown;
         }
         const holder = holderOf(key);
@@ -87,14 +116,24 @@ export function openClaims(folder: string): Claims {
         await delay(pollMs, undefined, { signal });
       }
     },
+    held() {
+      return namesIn(folder).filter((name) => {
+        const holder = holderOf(name);
+        return holder !== null && holder !== 'dead';
+      });
+    },
     sweep() {
-      let names: string[];
-      try {
-        names = readdirSync(folder);
-      } catch {
-        return;
+      sweepTemporaries(folder);
+      for (const name of namesIn(folder)) {
+        const owner = parseIdentity(name);
+        if (owner === null) {
+          if (holderOf(name) === 'dead') bury(name);
+        } else if (!isAlive(owner)) rmSync(join(folder, name), { force: true });
       }
-      for (const name of names) if (holderOf(name) === 'dead') bury(name);
+    },
+    close() {
+      for (const note of notes.values()) rmSync(note, { force: true });
+      notes.clear();
     },
   };
 }

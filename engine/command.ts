@@ -36,10 +36,11 @@ function fillLine(line: string, places: Places): string {
 }
 
 /**
- * The environment of a command: what the task declares, PATH, HOME, LANG, TMPDIR (the scratch folder), and `PIPE_IN_name`
+ * Makes the environment of a command, and the folders that it names: what the task declares, PATH, HOME, LANG, TMPDIR (the scratch folder), and `PIPE_IN_name`
  * and `PIPE_OUT_name` with the paths; for a fan-in, the path of a JSON file with the list of `{ path, axes }`.
  */
-function environmentOf(job: CommandJob): Record<string, string> {
+function makeEnvironment(job: CommandJob): Record<string, string> {
+  mkdirSync(job.scratch, { recursive: true });
   const env: Record<string, string> = { TMPDIR: job.scratch };
   for (const name of passedOn) if (process.env[name] !== undefined) env[name] = process.env[name];
   const variable = (prefix: string, name: string) => `${prefix}_${name.replaceAll(/\W/g, '_')}`;
@@ -72,7 +73,7 @@ export async function runCommand(job: CommandJob): Promise<Complaint | null> {
     const [file, words] = programOf(job);
     const result = await execa(file, words, {
       cwd: job.folder,
-      env: environmentOf(job),
+      env: makeEnvironment(job),
       extendEnv: false,
       shell: job.shell,
       stdin: 'ignore',

@@ -84,6 +84,15 @@ export type EventBody =
   | { readonly type: 'published'; readonly path: string; readonly task: string; readonly artifact: string }
   | { readonly type: 'unpublished'; readonly path: string }
   | { readonly type: 'quarantined'; readonly path: string; readonly problem: string }
+  /** A task gave another result than the one recorded under its key before, in these artifacts; the record keeps both. */
+  | {
+      readonly type: 'diverged';
+      readonly task: string;
+      readonly key: Digest;
+      readonly artifacts: readonly string[];
+      /** The run that the earlier result is of. */
+      readonly earlier: string;
+    }
   /** What a task tells the person who runs the pipeline; the same message once a run. */
   | { readonly type: 'warning'; readonly task: string; readonly message: string }
   | {

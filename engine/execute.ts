@@ -1,5 +1,4 @@
 /** Executes one task once: lays out its folder, has it run, checks what it left, and records the result. */
-import { mkdirSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Facts, lineageText, outsideFiles, producerKeys, sourceName } from './assess.ts';
@@ -79,7 +78,10 @@ export async function execute(
     await checkInputs(workspace, execution, 'after');
     const deposit = store.deposit();
     const outputs = await collectOutputs(deposit, task, attempt);
-    if (task.action.kind === 'uses') deposit.putBytes(canonicalJson(facts.code.get(task.action.module)!.listing));
+    if (task.action.kind === 'uses') {
+      const { digest, listing } = facts.code.get(task.action.module)!;
+      deposit.ensure(digest, () => canonicalJson(listing));
+    }
     const record: TaskRecord = {
       key,
       manifest,
@@ -147,7 +149,6 @@ async function jobOf(workspace: Workspace, { task, resources }: Execution, attem
   const { stage, module } = task.action;
   const bundle = await workspace.stages.bundle(module);
   const retained = join(workspace.project.cache, 'retained', stage.replaceAll(/[^\w-]+/g, '-'));
-  mkdirSync(retained, { recursive: true });
   return {
     type: 'stage',
     ...common,

@@ -6,7 +6,7 @@ import type { Digest, Host, JobName } from './record.ts';
 
 /** A private folder for one attempt at a task. */
 export interface Place {
-  /** Does not exist yet; will hold in/, out/ and scratch/. */
+  /** Does not exist yet; will hold `out/`, `in-NAME/` for each input, and `scratch/` once it is asked for. */
   readonly home: string;
   /** Removes the folder and whatever else belongs to the attempt. */
   remove(): Promise<void>;

@@ -2,7 +2,7 @@
 import { rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { blobsOf, type Entry, shards } from './catalog.ts';
-import { UsageError } from './errors.ts';
+import { withoutRuns } from './presence.ts';
 import type { Digest } from './record.ts';
 import { listRuns, runsFolder } from './runs.ts';
 import { namesIn, removeTree } from './store.ts';
@@ -93,21 +93,24 @@ function readRuns(cache: string, keep: number) {
 }
 
 /**
- * Removes what a plan names. Records go before the blobs that they name, so a kill in between leaves no record without
- * its blobs.
- * @throws UsageError while a run is under way: its newest blobs have no record yet.
+ * Finds what may go, and removes it. Records go before the blobs that they name, so a kill in between leaves no record
+ * without its blobs.
+ * @returns what was removed.
+ * @throws UsageError while a run is under way: it counts on records that it has seen, and its newest blobs have none yet.
  */
-export function collectGarbage({ store, project }: Workspace, plan: GarbagePlan): void {
-  for (const run of listRuns(project.cache)) {
-    if (run.status === 'running') throw new UsageError(`run ${run.id} is under way: collect garbage when it has ended`);
-  }
+export function collectGarbage(workspace: Workspace, options: GarbageOptions): GarbagePlan {
+  const { store, project, claims } = workspace;
   const { cache } = project;
-  for (const { key } of plan.records) store.removeRecord(key);
-  for (const { digest } of plan.blobs) rmSync(store.blobPath(digest), { force: true });
-  for (const id of plan.runs) {
-    rmSync(join(runsFolder(cache), `${id}.json`), { force: true });
-    removeTree(join(runsFolder(cache), `${id}.logs`));
-  }
-  for (const name of plan.folders) removeTree(join(cache, name));
-  store.sweep();
+  return withoutRuns(claims, () => {
+    const plan = planGarbage(workspace, options);
+    for (const { key } of plan.records) store.removeRecord(key);
+    for (const { digest } of plan.blobs) rmSync(store.blobPath(digest), { force: true });
+    for (const id of plan.runs) {
+      rmSync(join(runsFolder(cache), `${id}.json`), { force: true });
+      removeTree(join(runsFolder(cache), `${id}.logs`));
+    }
+    for (const name of plan.folders) removeTree(join(cache, name));
+    store.sweep();
+    return plan;
+  });
 }

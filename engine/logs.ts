@@ -1,10 +1,12 @@
 /** A task's log: kept in the store or beside the run, cut in the middle when it is huge; and its last lines. */
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 
 const halfBytes = 8 << 20;
 
 /** The content of a log file to keep: all of it, or its first and last 8 MiB with a line between that says what is left out. */
 export function readLog(path: string): Buffer {
+  // Most commands print nothing.
+  if (statSync(path).size === 0) return Buffer.alloc(0);
   const file = openSync(path, 'r');
   try {
     const { size } = fstatSync(file);

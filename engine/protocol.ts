@@ -15,6 +15,7 @@ export interface StageJob {
   readonly cpus: number;
   /** The task's private folder, which becomes the working directory. */
   readonly folder: string;
+  /** Made, like `retained`, when the stage asks for it. */
   readonly scratch: string;
   readonly retained: string;
 }
@@ -26,6 +27,7 @@ export type CommandJob = Command & {
   readonly outputs: Readonly<Record<string, string>>;
   readonly env: Readonly<Record<string, string>>;
   readonly folder: string;
+  /** Made before the command starts: it is its TMPDIR. */
   readonly scratch: string;
 };
 

@@ -69,4 +69,18 @@ export interface TaskRecord {
   readonly producers: Readonly<Record<string, Digest | readonly Digest[]>>;
   /** Input name (or `param:NAME`) -> where a file that no task makes lay, relative to the project: for people, outside the key. */
   readonly sources: Readonly<Record<string, string>>;
+  /** Other results that were recorded under this key before, the newest first: the task is not deterministic. Absent when there are none. */
+  readonly divergent?: readonly EarlierResult[];
+}
+
+/** What an earlier execution with the same key gave. */
+export interface EarlierResult extends Pick<TaskRecord, 'outputs' | 'startedAt' | 'run'> {
+  /** The name of the machine that it ran on. */
+  readonly host: string;
+}
+
+/** The artifacts in which two results of one key differ, by name. */
+export function differingOutputs(one: TaskRecord['outputs'], other: TaskRecord['outputs']): string[] {
+  const names = new Set([...Object.keys(one), ...Object.keys(other)]);
+  return [...names].filter((name) => one[name]?.digest !== other[name]?.digest).sort();
 }

@@ -10,6 +10,7 @@ import { openLocal } from './executors/local.ts';
 import type { Graph, Resources, Task } from './graph.ts';
 import { explainer, forcedTasks, type PlanOptions } from './plan.ts';
 import { granted, machineResources, openPools, type Pools } from './pools.ts';
+import { enterRun } from './presence.ts';
 import { criticalPath } from './priority.ts';
 import { publish, type Result } from './publish.ts';
 import type { Digest, Manifest } from './record.ts';
@@ -55,11 +56,16 @@ export async function runPipeline(
   const wanted = selectTasks(graph, options.targets ?? []);
   const tasks = graph.tasks.filter((task) => wanted.has(task.id));
   const forced = forcedTasks(graph, options.force);
-  const facts = await readFacts(workspace, tasks);
   const record = beginRun(graph.name, graph.profile, graph.params, options.targets ?? []);
-  const run = new Run(workspace, graph, tasks, forced, facts, record, options, stamped(emit));
-  const outcome = await run.finish();
-  return { ...outcome, seconds: (performance.now() - started) / 1000 };
+  const leave = await enterRun(workspace.claims, record.id);
+  try {
+    const facts = await readFacts(workspace, tasks);
+    const run = new Run(workspace, graph, tasks, forced, facts, record, options, stamped(emit));
+    const outcome = await run.finish();
+    return { ...outcome, seconds: (performance.now() - started) / 1000 };
+  } finally {
+    leave();
+  }
 }
 
 /** How often a task may lose the place where it runs (a dead node, preemption) before that counts as its failure. */
@@ -181,6 +187,7 @@ class Run {
       this.#controller.abort();
       await this.#executor.close();
       await Promise.all(this.#afterwards);
+      this.#workspace.claims.close();
     }
     for (const { id } of this.#tasks)
       if (!isFinal(this.#states.of(id))) this.#skip(id, this.#stopped ?? 'it was never reached');

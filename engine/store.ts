@@ -5,9 +5,7 @@ import {
   constants,
   copyFileSync,
   existsSync,
-  fchmodSync,
   fsync,
-  futimesSync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -17,6 +15,7 @@ import {
   renameSync,
   rmSync,
   statSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
@@ -27,8 +26,9 @@ import { errorCode, messageOf } from './errors.ts';
 import type { EventBody } from './events.ts';
 import { identityText, isAlive, parseIdentity, self } from './identity.ts';
 import type { Memo } from './memo.ts';
-import type { Artifact, Digest, TaskRecord } from './record.ts';
+import { type Artifact, type Digest, differingOutputs, type TaskRecord } from './record.ts';
 import { parseRecord, recordText } from './record_text.ts';
+import { lacksLinks } from './whole.ts';
 
 /**
  * Every blob bears this modification time (2000-01-01, seconds since 1970). Root may write to a read-only file; whoever
@@ -77,13 +77,18 @@ export interface Damage {
 /** The blobs of one result and its record. Nothing is in the store before `settle` or `commit`. */
 export interface Deposit {
   putBytes(content: string | Uint8Array): Digest;
+  /** Puts a blob that many results share, whose digest is known: `content` is asked for once, and looked at by its seal then. */
+  ensure(digest: Digest, content: () => string): void;
   /** Takes a file by renaming it. */
   adoptFile(path: string): Promise<Artifact>;
   /** Takes the files of a folder, which holds no links, and its listing. */
   adoptFolder(path: string): Promise<Artifact>;
   /** Puts the blobs into the store. */
   settle(): Promise<void>;
-  /** Puts the blobs into the store and then the record, so that a record never names a blob that is not there. */
+  /**
+   * Puts the blobs into the store and then the record, so that a record never names a blob that is not there. What was recorded
+   * under the key before stays named in the new record if it differs.
+   */
   commit(record: TaskRecord): Promise<void>;
 }
 
@@ -111,26 +116,17 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     }
   }
 
-  function writeTemporary(content: string | Uint8Array): string {
+  /** Writes a file of the store under a temporary name: a sealed blob, or a record. */
+  function writeTemporary(content: string | Uint8Array, kind: 'blob' | 'record'): string {
     const path = temporary();
     try {
       writeFileSync(path, content, { flag: 'wx' });
+      if (kind === 'blob') seal(path);
     } catch (thrown) {
       rmSync(path, { force: true });
       throw thrown;
     }
     return path;
-  }
-
-  /** Makes a file read-only and sets the time that says that it has not been touched since. */
-  function seal(path: string): void {
-    const file = openSync(path, 'r');
-    try {
-      fchmodSync(file, 0o444);
-      futimesSync(file, sealedTime, sealedTime);
-    } finally {
-      closeSync(file);
-    }
   }
 
   function isSealed(path: string, bytes?: number): boolean {
@@ -152,6 +148,8 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
   }
 
   function readRecord(key: Digest): TaskRecord | null {
+    // Most that are asked for are not there, and a thrown error costs more than the look.
+    if (!existsSync(recordPath(key))) return null;
     let content: Buffer;
     try {
       content = readFileSync(recordPath(key));
@@ -193,6 +191,7 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     return { key, task, run, startedAt, seconds, outputs, others: [...others] };
   }
 
+  const ensured = new Set<Digest>();
   let catalog: Catalog | undefined;
   function openedCatalog(): Catalog {
     catalog ??= openCatalog(cache, memo, (key) => {
@@ -202,6 +201,19 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     return catalog;
   }
 
+  /** A record with what was recorded under its key before, where that differs: a result is not replaced without a word. */
+  function besideEarlier(record: TaskRecord): TaskRecord {
+    const { key, task } = record;
+    const before = readRecord(key);
+    if (before === null) return record;
+    const artifacts = differingOutputs(before.outputs, record.outputs);
+    const { outputs, startedAt, run, host } = before;
+    const earlier = [{ outputs, startedAt, run, host: host.name }, ...(before.divergent ?? [])];
+    const divergent = earlier.filter((result) => differingOutputs(result.outputs, record.outputs).length > 0);
+    if (artifacts.length > 0) say({ type: 'diverged', task, key, artifacts, earlier: run });
+    return divergent.length === 0 ? record : { ...record, divergent };
+  }
+
   function deposit(): Deposit {
     const moves = new Map<string, string>();
 
@@ -209,11 +221,7 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
       const digest = sha256(content);
       const bytes = typeof content === 'string' ? Buffer.byteLength(content) : content.length;
       const to = blobPath(digest);
-      if (!isSealed(to, bytes)) {
-        const path = writeTemporary(content);
-        seal(path);
-        moves.set(path, to);
-      }
+      if (!isSealed(to, bytes)) moves.set(writeTemporary(content, 'blob'), to);
       return digest;
     }
 
@@ -252,11 +260,17 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
 
     return {
       putBytes,
+      ensure(digest, content) {
+        if (ensured.has(digest) && isSealed(blobPath(digest))) return;
+        putBytes(content());
+        ensured.add(digest);
+      },
       adoptFile,
       adoptFolder,
       settle,
-      async commit(record) {
-        const written = writeTemporary(recordText(record));
+      async commit(given) {
+        const record = besideEarlier(given);
+        const written = writeTemporary(recordText(record), 'record');
         await settle([written]);
         const entry = entryOf(record);
         install(written, recordPath(record.key));
@@ -364,6 +378,12 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
   };
 }
 
+/** Makes a file read-only and sets the time that says that it has not been touched since. */
+function seal(path: string): void {
+  chmodSync(path, 0o444);
+  utimesSync(path, sealedTime, sealedTime);
+}
+
 /** How many files are open at a time while they are written out. */
 const flushedAtOnce = 64;
 
@@ -418,15 +438,8 @@ function linkOrCopy(from: string, to: string): void {
   try {
     linkSync(from, to);
   } catch (thrown) {
-    if (!['EPERM', 'EXDEV', 'EMLINK', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'].includes(errorCode(thrown) ?? ''))
-      throw thrown;
+    if (!lacksLinks(thrown)) throw thrown;
     copyFileSync(from, to, constants.COPYFILE_FICLONE);
-    const file = openSync(to, 'r');
-    try {
-      futimesSync(file, sealedTime, sealedTime);
-      fchmodSync(file, 0o444);
-    } finally {
-      closeSync(file);
-    }
+    seal(to);
   }
 }

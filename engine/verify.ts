@@ -6,7 +6,7 @@ import { parseChecked } from './checked.ts';
 import { digestFile } from './digest.ts';
 import { errorCode, messageOf } from './errors.ts';
 import { isWholeBundle } from './modules.ts';
-import type { Digest, TaskRecord } from './record.ts';
+import { type Digest, differingOutputs, type TaskRecord } from './record.ts';
 import { parseRecord } from './record_text.ts';
 import { taskOfKey } from './runs.ts';
 import { type Damage, namesIn, removeTree } from './store.ts';
@@ -20,6 +20,8 @@ export interface VerifyReport {
   readonly damaged: readonly Damage[];
   /** Tasks whose records were lost with the damage: the next run computes them again. */
   readonly recompute: readonly { readonly task: string; readonly key: Digest }[];
+  /** Records under whose key different results were recorded: artifacts that ever differed. */
+  readonly divergent: readonly { readonly task: string; readonly key: Digest; readonly artifacts: readonly string[] }[];
 }
 
 /**
@@ -68,7 +70,14 @@ export async function verify(
     progress(index + 1, shards.length);
   }
 
+  async function isSoundTree(digest: Digest): Promise<boolean> {
+    if (!(await isSound(digest))) return false;
+    for (const { digest: file } of store.entriesOf(digest)) if (file !== null && !(await isSound(file))) return false;
+    return true;
+  }
+
   let records = 0;
+  const divergent: { task: string; key: Digest; artifacts: string[] }[] = [];
   for (const shard of shards) {
     for (const key of namesIn(join(cache, 'ac', shard))) {
       const path = join(cache, 'ac', shard, key);
@@ -82,7 +91,11 @@ export async function verify(
           : record === null
             ? 'not a readable record'
             : await problemOf(record, isSound, (folder) => store.entriesOf(folder).map(({ digest }) => digest));
-      if (problem === null) continue;
+      if (problem === null) {
+        if (record?.divergent !== undefined)
+          divergent.push({ task: record.task, key, artifacts: everDiffered(record) });
+        continue;
+      }
       store.quarantine(path, problem);
       willRecompute(key, record);
       catalog.remove(key);
@@ -96,11 +109,16 @@ export async function verify(
       (path.endsWith('.mjs') ? isWholeBundle(content.toString('utf8')) : parseChecked(content) !== undefined);
     if (!isWhole) store.quarantine(path, 'not as it was written');
   }
-  // Folders are rebuilt from blobs when they are next wanted.
-  if (store.damage.length > 0) {
-    for (const name of namesIn(join(cache, 'trees'))) removeTree(join(cache, 'trees', name));
+  // A tree holds a damaged blob by another name. Trees of sound blobs stay: a task may be reading there.
+  for (const digest of namesIn(join(cache, 'trees'))) {
+    if (!(await isSoundTree(digest))) removeTree(join(cache, 'trees', digest));
   }
-  return { blobs, records, bytes, damaged: store.damage, recompute };
+  return { blobs, records, bytes, damaged: store.damage, recompute, divergent };
+}
+
+/** The artifacts in which any earlier result under the same key differs from a record. */
+function everDiffered({ outputs, divergent = [] }: TaskRecord): string[] {
+  return [...new Set(divergent.flatMap((earlier) => differingOutputs(earlier.outputs, outputs)))];
 }
 
 /** A file's bytes, why it cannot be read, or null when another process has removed it. */

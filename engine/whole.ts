@@ -2,11 +2,23 @@
 import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { sha256 } from './digest.ts';
+import { errorCode } from './errors.ts';
 import { identityText, isAlive, parseIdentity, self } from './identity.ts';
 
 /** The name, beside `path`, under which this process makes it. */
 export function temporaryFor(path: string): string {
   return join(dirname(path), `.${identityText(self())}-${sha256(basename(path)).slice(0, 8)}.tmp`);
+}
+
+/** Makes a folder, and those above it when they are not there: one system call where they are. @throws Error when it exists. */
+export function makeFolder(path: string): void {
+  try {
+    mkdirSync(path);
+  } catch (thrown) {
+    if (errorCode(thrown) !== 'ENOENT') throw thrown;
+    mkdirSync(dirname(path), { recursive: true });
+    mkdirSync(path);
+  }
 }
 
 /** Writes a file whole, and the folders above it. When the disk refuses, nothing is left. */
@@ -35,4 +47,10 @@ export function sweepTemporaries(folder: string): void {
     const identity = owner === undefined ? null : parseIdentity(owner);
     if (identity !== null && !isAlive(identity)) rmSync(join(folder, name), { recursive: true, force: true });
   }
+}
+
+/** Whether a hard link failed because the disk, or the pair of disks, has none to give. */
+export function lacksLinks(thrown: unknown): boolean {
+  const codes = ['EPERM', 'EXDEV', 'EMLINK', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS'];
+  return codes.includes(errorCode(thrown) ?? '');
 }

@@ -1,4 +1,5 @@
 /** The program of a worker process: imports stage modules and runs one task at a time, or a command, as the engine asks. */
+import { mkdirSync } from 'node:fs';
 import { isMainThread, parentPort, Worker as Thread } from 'node:worker_threads';
 import { runCommand } from './command.ts';
 import type { Complaint, Description, Reply, Request, StageJob } from './protocol.ts';
@@ -82,8 +83,12 @@ async function runStage(job: StageJob, signal: AbortSignal): Promise<Complaint |
       inputs: job.inputs as never,
       outputs: job.outputs,
       cpus: job.cpus,
-      scratch: job.scratch,
-      retained: job.retained,
+      get scratch() {
+        return made(job.scratch);
+      },
+      get retained() {
+        return made(job.retained);
+      },
       signal,
       log: (line) => {
         process.stdout.write(`${line}\n`);
@@ -114,6 +119,12 @@ async function runStage(job: StageJob, signal: AbortSignal): Promise<Complaint |
     // The private folder is about to go.
     process.chdir('/');
   }
+}
+
+/** A folder that is made when it is asked for. */
+function made(folder: string): string {
+  mkdirSync(folder, { recursive: true });
+  return folder;
 }
 
 function complaintOf(thrown: unknown): Complaint {

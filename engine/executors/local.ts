@@ -1,5 +1,5 @@
 /** Runs tasks in warm worker processes of this machine. */
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Executor } from '../executor.ts';
@@ -12,6 +12,23 @@ import { supervised } from '../supervise.ts';
 import { openWorkers } from '../workers.ts';
 
 let places = 0;
+
+/**
+ * Removes a private folder. That of a small task holds some links and empty folders, and takes a few system calls; a large
+ * one is removed beside other work; what neither can do, read-only folders, the thorough removal can.
+ */
+async function removeAttempt(home: string): Promise<void> {
+  try {
+    for (const name of readdirSync(home)) {
+      const folder = join(home, name);
+      if (name.startsWith('in-')) for (const link of readdirSync(folder)) unlinkSync(join(folder, link));
+      rmdirSync(folder);
+    }
+    rmdirSync(home);
+  } catch {
+    await rm(home, { recursive: true, force: true }).catch(() => removeTree(home));
+  }
+}
 
 /**
  * @param work the folder of private folders and of the workers' logs, whose names begin with the identity of this process: a later
@@ -39,9 +56,7 @@ export function openLocal(
     place() {
       places += 1;
       const home = join(work, `${identityText(self())}-${places}`);
-      // What the plain removal cannot do, read-only folders, the thorough one can.
-      const remove = () => rm(home, { recursive: true, force: true }).catch(() => removeTree(home));
-      return { home, remove };
+      return { home, remove: () => removeAttempt(home) };
     },
     underWay: () => Promise.resolve(null),
     async run({ job, timeoutSeconds }, listener, signal) {
