@@ -2,7 +2,7 @@
 import { availableParallelism } from 'node:os';
 import type { Precision } from '../native/addon.ts';
 import { loadCuda, loadNative } from './native_executable.ts';
-import { optimize } from './optimize.ts';
+import { optimize, optimizeForGpu, precisionOf } from './optimize.ts';
 import { planMemory } from './plan.ts';
 import { printProgram } from './print.ts';
 import type { Executable, Program } from './program.ts';
@@ -34,7 +34,8 @@ const told = new WeakSet<(reason: string) => void>();
  */
 export async function load(program: Program, options: LoadOptions = {}): Promise<Executable> {
   const { device = 'auto', threads = availableParallelism(), onFallback } = options;
-  const finished = optimize(program);
+  const precision = options.precision ?? precisionOf(program);
+  const finished = device === 'cuda' ? optimizeForGpu(program, precision) : optimize(program);
   validate(finished);
   const plan = planMemory(finished);
   if (process.env.PIPE_DEBUG_PROGRAM === '1') process.stderr.write(`${printProgram(finished, plan)}\n`);
@@ -42,7 +43,7 @@ export async function load(program: Program, options: LoadOptions = {}): Promise
   if (device === 'tfjs-wasm') return loadTfjs(finished, plan, 'wasm');
 
   if (device === 'cuda') {
-    const cuda = loadCuda(finished, plan, options.precision);
+    const cuda = loadCuda(finished, plan, precision);
     if ('unavailable' in cuda) throw new Error(`no GPU can be used: ${cuda.unavailable}; load with device 'auto'`);
     return cuda;
   }

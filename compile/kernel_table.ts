@@ -1,7 +1,8 @@
-/** What the compiler knows of each kernel that a program may hold: the core ones of core_shapes.ts and the model's named ones. */
+/** What the compiler knows of each kernel that a program may hold: core_shapes.ts's, the model's, and those that passes make. */
 import type { AnyKernel } from '../model/kernels/kernel.ts';
 import { kernels } from '../model/kernels/registry.ts';
 import { coreKernel } from './core_shapes.ts';
+import { joinedKernel } from './joined_kernels.ts';
 import type { Attribute } from './program.ts';
 
 type Shape = readonly number[];
@@ -9,10 +10,10 @@ type Attributes = Readonly<Record<string, Attribute>>;
 
 /** A kernel as passes, validation and executables see it; operands by position. */
 export interface KernelTraits {
-  /** The output's shape. @throws Error if the operands do not fit. */
-  shape(operands: readonly Shape[], attributes: Attributes): Shape;
-  /** Position of the operand whose memory the output may take. */
-  readonly inPlace: number | undefined;
+  /** The shapes of the outputs: one, but for kernels that only passes make. @throws Error if the operands do not fit. */
+  outputs(operands: readonly Shape[], attributes: Attributes): readonly Shape[];
+  /** Position of the operand whose memory an output may take. */
+  inPlace(output: number): number | undefined;
   /** Shape of the float32 scratch space that the kernel needs, if any. */
   scratch(operands: readonly Shape[], attributes: Attributes): Shape | undefined;
   /** Whether running it again costs less than keeping its result. */
@@ -29,7 +30,7 @@ export function namedKernel(name: string): AnyKernel | undefined {
   return named.get(name);
 }
 
-/** @returns what is known of a kernel. @throws Error if it is neither a core kernel that programs hold nor one of the model's. */
+/** @returns what is known of a kernel. @throws Error if it is none that programs hold. */
 export function kernelTraits(name: string): KernelTraits {
   let traits = table.get(name);
   if (traits === undefined) {
@@ -40,15 +41,19 @@ export function kernelTraits(name: string): KernelTraits {
 }
 
 function find(name: string): KernelTraits {
+  const joined = joinedKernel(name);
+  if (joined !== undefined) return joined;
   const definition = named.get(name);
   if (definition !== undefined) return ofNamed(definition);
   const core = coreKernel(name);
   if (core === undefined)
-    throw new Error(`there is no kernel '${name}' in model/kernels/registry.ts or compile/core_shapes.ts`);
+    throw new Error(
+      `there is no kernel '${name}' in model/kernels/registry.ts, compile/core_shapes.ts or compile/joined_kernels.ts`,
+    );
   const { operands } = core;
   return {
-    shape: core.shape,
-    inPlace: core.inPlace ? 0 : undefined,
+    outputs: (shapes, attributes) => [core.shape(shapes, attributes)],
+    inPlace: (output) => (core.inPlace && output === 0 ? 0 : undefined),
     scratch: () => undefined,
     recompute: false,
     names: (count) => (operands === 'list' ? numbered(count) : operands),
@@ -63,8 +68,8 @@ function ofNamed(definition: AnyKernel): KernelTraits {
     Object.fromEntries(names(operands.length).map((name, position) => [name, operands[position]!]));
   const inPlace = definition.inPlace === undefined || order === 'variadic' ? -1 : order.indexOf(definition.inPlace);
   return {
-    shape: (operands, attributes) => definition.shape(byName(operands), attributes),
-    inPlace: inPlace < 0 ? undefined : inPlace,
+    outputs: (operands, attributes) => [definition.shape(byName(operands), attributes)],
+    inPlace: (output) => (inPlace < 0 || output !== 0 ? undefined : inPlace),
     scratch: (operands, attributes) => definition.scratch?.(byName(operands), attributes),
     recompute: definition.recompute === true,
     names,

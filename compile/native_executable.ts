@@ -44,23 +44,20 @@ export interface CudaExecutable extends NativeExecutable {
 
 /**
  * Loads a program that has been through the passes on the first GPU.
- * @param precision of products; by default that of the program's weights (see `Precision`).
+ * @param precision of products.
  * @returns why there is no GPU to be used, if there is none.
  * @throws Error if the runtime refuses the program, or the GPU lacks memory: what was needed, and what there was.
  */
 export function loadCuda(
   program: Program,
   plan: Plan,
-  precision?: Precision,
+  precision: Precision,
 ): CudaExecutable | { readonly unavailable: string } {
   const addon = loadAddon();
   if ('unavailable' in addon) return addon;
   const unavailable = addon.cudaUnavailable();
   if (unavailable !== undefined) return { unavailable };
-  return new AddonExecutable(addon, program, plan, {
-    device: 'cuda',
-    ...(precision === undefined ? {} : { precision }),
-  });
+  return new AddonExecutable(addon, program, plan, { device: 'cuda', precision });
 }
 
 class AddonExecutable implements CudaExecutable {

@@ -79,7 +79,7 @@ export class TraceBackend extends tf.KernelBackend {
       const attributes = core === undefined ? plainAttributes(given) : core.attributes({ ...given }, shapes);
       const result = this.declare({
         name: `${kernel}:${this.#calls.length}`,
-        shape: [...kernelTraits(kernel).shape(shapes, attributes)],
+        shape: [...kernelTraits(kernel).outputs(shapes, attributes)[0]!],
         storage: moves ? this.#buffers[operands[0]!]!.storage : 'float32',
         role: 'temporary',
         group: 'activations',

@@ -64,7 +64,6 @@ function problemOf(program: Program, call: Call, defined: ReadonlySet<number>): 
     (index) => program.buffers[index] === undefined,
   );
   if (missing !== undefined) return `buffer ${missing} does not exist`;
-  if (call.outputs.length !== 1) return `it has ${call.outputs.length} outputs, where every kernel has one`;
   const unwritten = call.inputs.find((input) => !defined.has(rootOf(program, input)));
   if (unwritten !== undefined) return `it reads '${program.buffers[unwritten]!.name}', which nothing has written yet`;
   return outputProblem(program, call) ?? scratchProblem(program, call);
@@ -72,19 +71,29 @@ function problemOf(program: Program, call: Call, defined: ReadonlySet<number>): 
 
 function outputProblem(program: Program, call: Call): string | undefined {
   const traits = kernelTraits(call.kernel);
-  const output = program.buffers[call.outputs[0]!]!;
-  if (output.role !== 'state' && output.role !== 'temporary') return `it writes '${output.name}', a ${output.role}`;
   const shapes = call.inputs.map((input) => program.buffers[input]!.shape);
-  let expected: readonly number[];
+  let expected: readonly (readonly number[])[];
   try {
-    expected = traits.shape(shapes, call.attributes);
+    expected = traits.outputs(shapes, call.attributes);
   } catch (error) {
     return (error as Error).message;
   }
-  if (!sameShape(expected, output.shape)) return `it gives [${expected.join(', ')}], not the shape of '${output.name}'`;
-  const root = rootOf(program, call.outputs[0]!);
-  const shared = call.inputs.findIndex((input, at) => rootOf(program, input) === root && at !== traits.inPlace);
-  if (shared >= 0) return `it writes over its operand ${shared}, '${output.name}', while it reads it`;
+  if (call.outputs.length !== expected.length) {
+    return `it has ${call.outputs.length} outputs, where the kernel has ${expected.length}`;
+  }
+  for (const [index, buffer] of call.outputs.entries()) {
+    const output = program.buffers[buffer]!;
+    if (output.role !== 'state' && output.role !== 'temporary') return `it writes '${output.name}', a ${output.role}`;
+    if (!sameShape(expected[index]!, output.shape)) {
+      return `it gives [${expected[index]!.join(', ')}], not the shape of '${output.name}'`;
+    }
+    const root = rootOf(program, buffer);
+    const inPlace = traits.inPlace(index);
+    const shared = call.inputs.findIndex((input, at) => rootOf(program, input) === root && at !== inPlace);
+    if (shared >= 0) return `it writes over its operand ${shared}, '${output.name}', while it reads it`;
+    const twice = call.outputs.findIndex((other) => rootOf(program, other) === root);
+    if (twice !== index) return `it writes '${output.name}' twice`;
+  }
   return undefined;
 }
 

@@ -109,8 +109,10 @@ export function withAdapters(
       const [a, b] = [tensors.get(adapters.a)!, tensors.get(adapters.b)!];
       const offsets = adapters.families.map(({ offset }) => offset);
       return (x) => {
+        // The base comes first: then its gradient comes last, and can be added to the adapter's in its own product.
+        const y = map(x);
         const input = adapterDropout === undefined ? x : drop(x, name, adapters.layer, adapterDropout);
-        return loraMatMul(map(x), input, a, b, { scale, offsets });
+        return loraMatMul(y, input, a, b, { scale, offsets });
       };
     },
   };

@@ -50,8 +50,7 @@ export type ExecutableOptions =
   | {
       /** The first GPU. */
       readonly device: 'cuda';
-      /** By default bf16 if a linear map of the program has its weights in 16 or 4 bits, else float32. */
-      readonly precision?: Precision;
+      readonly precision: Precision;
     };
 
 /** A loaded program over an arena of its own. Buffers are indices into the program's. */

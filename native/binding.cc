@@ -151,12 +151,7 @@ std::unique_ptr<CpuExecutor> load_cpu(Program program, const Napi::Object& optio
 }
 
 std::unique_ptr<cuda::CudaExecutor> load_cuda(Program program, const Napi::Object& options) {
-  const Napi::Value precision = options.Get("precision");
-  if (precision.IsUndefined()) {
-    const cuda::Precision fitting = cuda::precision_of(program);
-    return cuda::load(std::move(program), fitting);
-  }
-  const std::string name = string_of(precision);
+  const std::string name = string_of(options.Get("precision"));
   if (name != "float32" && name != "bf16")
     throw ProgramError("precision is \"" + name + "\"; it must be float32 or bf16");
   return cuda::load(std::move(program), name == "bf16" ? cuda::Precision::bf16 : cuda::Precision::float32);

@@ -66,7 +66,7 @@ function digest(...parts) {
 
 /** What only a build with CUDA compiles. The door, cuda.h, is part of every build. */
 function isCuda(path) {
-  return /\.cuh?$/.test(path) || (dirname(path) === 'cuda' && !/[/\\](?:cuda\.h|precision\.cc)$/.test(path));
+  return /\.cuh?$/.test(path) || (dirname(path) === 'cuda' && !/[/\\]cuda\.h$/.test(path));
 }
 
 /** Every source and header under native/ that a build is made from, sorted, with its text. */

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { optimize, type Pass, passes } from '../compile/optimize.ts';
+import { fuseAdditions } from '../compile/passes/additions.ts';
 import { mergeConstants } from '../compile/passes/constants.ts';
 import { dropDeadCalls } from '../compile/passes/dead_calls.ts';
 import { recomputeCheap } from '../compile/passes/recompute.ts';
@@ -30,7 +31,7 @@ async function evaluate(program: Program): Promise<Results[]> {
 beforeAll(() => useBackend('cpu'));
 
 describe('passes keep every output and every state, to the bit, over two runs', () => {
-  test.each(passes.map((pass) => [pass.name, pass] as const))('%s alone', async (_, pass: Pass) => {
+  test.each([...passes, fuseAdditions].map((pass) => [pass.name, pass] as const))('%s alone', async (_, pass: Pass) => {
     await fc.assert(
       fc.asyncProperty(randomSteps, async (step) => {
         const program = trace('random', stepOf(step));

@@ -1,6 +1,6 @@
 /** Every native kernel against an oracle in float64, in poisoned memory, and to the bit for any number of threads. */
 import { describe, expect, test } from 'vitest';
-import { addon, bits, cpu, errorOf, load, run } from './native/case.ts';
+import { addon, bits, cpu, errorIn, load, run } from './native/case.ts';
 import { kernelCases } from './native/cases.ts';
 
 const cases = kernelCases();
@@ -13,7 +13,7 @@ describe.each([...new Set(cases.map(({ kernel }) => kernel))])('%s', (kernel) =>
   const ofKernel = cases.filter((each) => each.kernel === kernel);
 
   test.each(ofKernel.map((each) => [each.label, each] as const))('agrees with the oracle: %s', (_, each) => {
-    expect(errorOf(run(each), each.expected)).toBeLessThanOrEqual(each.tolerance);
+    expect(errorIn(each, run(each))).toBeLessThanOrEqual(each.tolerance);
   });
 
   test('gives the same bits on 1, 2 and 3 threads', () => {

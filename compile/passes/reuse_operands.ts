@@ -6,7 +6,7 @@ import type { Program } from '../program.ts';
 /** Kernels whose operands may be exchanged without a bit of difference. */
 const COMMUTATIVE: ReadonlySet<string> = new Set(['Add', 'Multiply']);
 
-/** A temporary of the output's shape that dies in an in-place call gives its memory to the output. */
+/** A temporary of the output's shape and storage that dies in an in-place call gives its memory to the output. */
 export function reuseDyingOperands(program: Program): Program {
   const uses = usesOf(program);
   const replaced = new Map<number, number>();
@@ -17,8 +17,8 @@ export function reuseDyingOperands(program: Program): Program {
 
   const calls = program.calls.map((call, position) => {
     const output = call.outputs[0]!;
-    const { role, view, shape } = program.buffers[output]!;
-    const { inPlace } = kernelTraits(call.kernel);
+    const { role, view, shape, storage } = program.buffers[output]!;
+    const inPlace = kernelTraits(call.kernel).inPlace(0);
     if (inPlace === undefined || role !== 'temporary' || view !== undefined) return call;
     if (uses[output]!.writes.length !== 1) return call;
     const inputs = call.inputs.map(now.buffer);
@@ -26,7 +26,7 @@ export function reuseDyingOperands(program: Program): Program {
       const buffer = program.buffers[inputs[operand]!]!;
       const root = now.root(inputs[operand]!);
       const shared = inputs.some((input, index) => index !== operand && now.root(input) === root);
-      const fits = buffer.role === 'temporary' && buffer.storage === 'float32' && sameShape(buffer.shape, shape);
+      const fits = buffer.role === 'temporary' && buffer.storage === storage && sameShape(buffer.shape, shape);
       return fits && !shared && readUntil(root) === position;
     };
     const exchange = !dies(inPlace) && COMMUTATIVE.has(call.kernel) && dies(1);

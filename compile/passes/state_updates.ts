@@ -34,7 +34,7 @@ function readsOld(program: Program, position: number, state: number): boolean {
 /** Whether a call may overwrite the state: it meets it as its in-place operand, and nowhere else. */
 function mayOverwrite(program: Program, position: number, state: number): boolean {
   const call = program.calls[position]!;
-  const { inPlace } = kernelTraits(call.kernel);
+  const inPlace = kernelTraits(call.kernel).inPlace(0);
   if (inPlace === undefined || call.inputs[inPlace] !== state) return false;
   return !call.inputs.some((input, operand) => operand !== inPlace && rootOf(program, input) === state);
 }

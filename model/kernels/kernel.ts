@@ -108,6 +108,11 @@ function register(definition: AnyKernel): void {
   });
 }
 
+/** The sum of those that are there. */
+export function sumOf(first: Tensor, ...others: readonly (Tensor | undefined)[]): Tensor {
+  return others.reduce((sum: Tensor, other) => (other === undefined ? sum : tf.add(sum, other)), first);
+}
+
 /** Throws unless `shape` is `expected`, where null stands for any size. */
 export function expectShape(kernel: string, operand: string, shape: Shape, expected: readonly (number | null)[]): void {
   const fits = shape.length === expected.length && expected.every((size, i) => size === null || size === shape[i]);

@@ -1,7 +1,7 @@
 /** Layer normalization over the last axis (Ba, Kiros, Hinton 2016), and its gradients. */
 import { type Tensor, tf } from '../tf.ts';
 import { columnSum } from './column_sum.ts';
-import { defineKernel, expectShape, runKernel } from './kernel.ts';
+import { defineKernel, expectShape, runKernel, sumOf } from './kernel.ts';
 
 type Epsilon = { epsilon: number };
 
@@ -37,14 +37,18 @@ export const layerNormKernel = defineKernel<Epsilon>()({
 export const layerNormBackwardInputKernel = defineKernel<Epsilon>()({
   name: 'LayerNormBackwardInput',
   operands: ['dy', 'x', 'gain'],
-  shape: ({ x }) => [...x],
-  composite({ dy, x, gain }, { epsilon }) {
+  optional: ['added'],
+  shape({ x, added }) {
+    if (added !== undefined) expectShape('LayerNormBackwardInput', 'added', added, x);
+    return [...x];
+  },
+  composite({ dy, x, gain, added }, { epsilon }) {
     const { normalized, inverseDeviation } = normalize(x, epsilon);
     const dNormalized = tf.mul(dy, gain);
     // Shifting or scaling a row of x leaves its normalized row as it was: those two directions are projected out.
     const alongOnes = tf.mean(dNormalized, 1, true);
     const alongRow = tf.mul(normalized, tf.mean(tf.mul(dNormalized, normalized), 1, true));
-    return tf.mul(tf.sub(tf.sub(dNormalized, alongOnes), alongRow), inverseDeviation);
+    return sumOf(tf.mul(tf.sub(tf.sub(dNormalized, alongOnes), alongRow), inverseDeviation), added);
   },
 });
 

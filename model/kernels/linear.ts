@@ -1,21 +1,19 @@
 /** The affine map y = x Wᵀ + b, with weights held as [out, in], and its gradients. */
 import { type Tensor, tf } from '../tf.ts';
 import { columnSum } from './column_sum.ts';
-import { defineKernel, expectShape, runKernel } from './kernel.ts';
+import { defineKernel, expectShape, runKernel, sumOf } from './kernel.ts';
 
 export const linearKernel = defineKernel()({
   name: 'Linear',
   operands: ['x', 'weight'],
-  optional: ['bias'],
-  shape({ x, weight, bias }) {
+  optional: ['bias', 'added'],
+  shape({ x, weight, bias, added }) {
     expectShape('Linear', 'x', x, [null, weight[1]!]);
     if (bias !== undefined) expectShape('Linear', 'bias', bias, [weight[0]!]);
+    if (added !== undefined) expectShape('Linear', 'added', added, [x[0]!, weight[0]!]);
     return [x[0]!, weight[0]!];
   },
-  composite({ x, weight, bias }) {
-    const y = tf.matMul(x, weight, false, true);
-    return bias === undefined ? y : tf.add(y, bias);
-  },
+  composite: ({ x, weight, bias, added }) => sumOf(tf.matMul(x, weight, false, true), bias, added),
   gradient: {
     saves: ['x', 'weight'],
     of: (dy, { x, weight }) => ({
@@ -29,11 +27,13 @@ export const linearKernel = defineKernel()({
 export const linearBackwardInputKernel = defineKernel()({
   name: 'LinearBackwardInput',
   operands: ['dy', 'weight'],
-  shape({ dy, weight }) {
+  optional: ['added'],
+  shape({ dy, weight, added }) {
     expectShape('LinearBackwardInput', 'dy', dy, [null, weight[0]!]);
+    if (added !== undefined) expectShape('LinearBackwardInput', 'added', added, [dy[0]!, weight[1]!]);
     return [dy[0]!, weight[1]!];
   },
-  composite: ({ dy, weight }) => tf.matMul(dy, weight),
+  composite: ({ dy, weight, added }) => sumOf(tf.matMul(dy, weight), added),
 });
 
 export const linearBackwardWeightKernel = defineKernel()({

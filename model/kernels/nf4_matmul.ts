@@ -1,7 +1,7 @@
 /** The affine map with a quantized weight, its gradient, and the dequantizations that it is made of. */
 import { dequantize, nestedBlock } from '../nf4.ts';
 import { type Tensor, tf } from '../tf.ts';
-import { defineKernel, expectShape, runKernel, type Shape } from './kernel.ts';
+import { defineKernel, expectShape, runKernel, type Shape, sumOf } from './kernel.ts';
 
 /** What a quantized matrix of n elements is in a program. */
 export interface Nf4Weight {
@@ -55,16 +55,15 @@ export const nf4DequantizeKernel = defineKernel<{ shape: number[]; block: number
 export const nf4MatMulKernel = defineKernel<{ outFeatures: number; block: number }>()({
   name: 'Nf4MatMul',
   operands: ['x', 'codes', 'absmax', 'codebook'],
-  optional: ['bias'],
-  shape({ x, bias, ...weight }, { outFeatures, block }) {
+  optional: ['bias', 'added'],
+  shape({ x, bias, added, ...weight }, { outFeatures, block }) {
     expectWeight('Nf4MatMul', weight, outFeatures * x[1]!, block);
     if (bias !== undefined) expectShape('Nf4MatMul', 'bias', bias, [outFeatures]);
+    if (added !== undefined) expectShape('Nf4MatMul', 'added', added, [x[0]!, outFeatures]);
     return [x[0]!, outFeatures];
   },
-  composite({ x, bias, ...weight }, { outFeatures, block }) {
-    const y = tf.matMul(x, weightOf(weight, [outFeatures, x.shape[1]!], block), false, true);
-    return bias === undefined ? y : tf.add(y, bias);
-  },
+  composite: ({ x, bias, added, ...weight }, { outFeatures, block }) =>
+    sumOf(tf.matMul(x, weightOf(weight, [outFeatures, x.shape[1]!], block), false, true), bias, added),
   gradient: {
     saves: ['x', 'codes', 'absmax', 'codebook'],
     of: (dy, { x, ...weight }, { block }) => ({
@@ -76,12 +75,14 @@ export const nf4MatMulKernel = defineKernel<{ outFeatures: number; block: number
 export const nf4MatMulBackwardInputKernel = defineKernel<{ inFeatures: number; block: number }>()({
   name: 'Nf4MatMulBackwardInput',
   operands: ['dy', 'codes', 'absmax', 'codebook'],
-  shape({ dy, ...weight }, { inFeatures, block }) {
+  optional: ['added'],
+  shape({ dy, added, ...weight }, { inFeatures, block }) {
     expectWeight('Nf4MatMulBackwardInput', weight, dy[1]! * inFeatures, block);
+    if (added !== undefined) expectShape('Nf4MatMulBackwardInput', 'added', added, [dy[0]!, inFeatures]);
     return [dy[0]!, inFeatures];
   },
-  composite: ({ dy, ...weight }, { inFeatures, block }) =>
-    tf.matMul(dy, weightOf(weight, [dy.shape[1]!, inFeatures], block)),
+  composite: ({ dy, added, ...weight }, { inFeatures, block }) =>
+    sumOf(tf.matMul(dy, weightOf(weight, [dy.shape[1]!, inFeatures], block)), added),
 });
 
 export const dequantizeAbsmaxKernel = defineKernel<{ nestedBlock: number }>()({

@@ -15,9 +15,6 @@ namespace pipe::cuda {
 // product.
 enum class Precision { float32, bf16 };
 
-// bf16 if a linear map of the program has its weights in 16 or 4 bits, else float32.
-Precision precision_of(const Program& program);
-
 // Names of the GPUs that this process may use, in the driver's order; programs run on the first.
 std::vector<std::string> device_names();
 // Why there is none, or "".

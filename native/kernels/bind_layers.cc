@@ -84,7 +84,14 @@ Step causal_attention(Operands& o) {
   const Tensor qkv = o.cube(0, "qkv", any, any, any, activation);
   const AttentionShape s = attention_shape(o, qkv);
   const Tensor y = o.output(s.B * s.T * s.C, activation);
-  const Tensor lse = o.output_count() > 1 ? o.output(s.B * s.heads * s.T) : Tensor{};
+  return {[=](Context& c) { causal_attention_forward(c, out(y), nullptr, in(qkv), s); }, 0, causal_attention_local(s)};
+}
+
+Step causal_attention_with_lse(Operands& o) {
+  const Tensor qkv = o.cube(0, "qkv", any, any, any, activation);
+  const AttentionShape s = attention_shape(o, qkv);
+  const Tensor y = o.output(s.B * s.T * s.C, activation);
+  const Tensor lse = o.output(s.B * s.heads * s.T);
   return {[=](Context& c) { causal_attention_forward(c, out(y), lse.f32(), in(qkv), s); }, 0,
           causal_attention_local(s)};
 }
@@ -93,8 +100,19 @@ Step causal_attention_backward(Operands& o) {
   const Tensor qkv = o.cube(1, "qkv", any, any, any, activation);
   const AttentionShape s = attention_shape(o, qkv);
   const Tensor dy = o.matrix(0, "dy", s.B * s.T, s.C, activation);
-  const Tensor y = o.optional_matrix(2, "y", s.B * s.T, s.C, activation);
-  const Tensor lse = y ? o.vector(3, "lse", s.B * s.heads * s.T) : Tensor{};
+  const Tensor dqkv = o.output(qkv.size(), activation);
+  return {[=](Context& c) {
+            PIPE_DEVICE::causal_attention_backward(c, out(dqkv), in(dy), in(qkv), {}, nullptr, s);
+          },
+          0, causal_attention_local(s)};
+}
+
+Step causal_attention_backward_from_lse(Operands& o) {
+  const Tensor qkv = o.cube(1, "qkv", any, any, any, activation);
+  const AttentionShape s = attention_shape(o, qkv);
+  const Tensor dy = o.matrix(0, "dy", s.B * s.T, s.C, activation);
+  const Tensor y = o.matrix(2, "y", s.B * s.T, s.C, activation);
+  const Tensor lse = o.vector(3, "lse", s.B * s.heads * s.T);
   const Tensor dqkv = o.output(qkv.size(), activation);
   return {[=](Context& c) {
             PIPE_DEVICE::causal_attention_backward(c, out(dqkv), in(dy), in(qkv), in(y), lse.f32(), s);
@@ -166,7 +184,9 @@ const std::vector<NamedBind>& layer_binders() {
       {"Gelu", gelu},
       {"GeluBackward", gelu_backward},
       {"CausalAttention", causal_attention},
+      {"CausalAttentionWithLse", causal_attention_with_lse},
       {"CausalAttentionBackward", causal_attention_backward},
+      {"CausalAttentionBackwardFromLse", causal_attention_backward_from_lse},
       {"CacheWrite", cache_write},
       {"CachedAttention", cached_attention},
       {"Embedding", embedding},

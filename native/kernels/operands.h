@@ -54,7 +54,6 @@ class Operands {
   Tensor optional_vector(size_t index, const char* what, int64_t size, Storages storages = float_only);
   Tensor optional_matrix(size_t index, const char* what, int64_t rows, int64_t columns, Storages storages = float_only);
 
-  size_t output_count() const { return call_.outputs.size(); }
   // The next output, with `size` elements. Most kernels have one.
   Tensor output(int64_t size, Storages storages = float_only);
   // The next output; its shape must be as given.

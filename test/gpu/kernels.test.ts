@@ -1,15 +1,25 @@
 /** Every kernel on the GPU against an oracle in float64, on fresh random inputs, in poisoned and guarded memory. */
 import { expect, test } from 'vitest';
+import { takesHalves } from '../../compile/passes/halves.ts';
 import type { Precision } from '../../native/addon.ts';
-import { addon, bits, errorOf, type KernelCase, load, reseed, run } from '../native/case.ts';
+import {
+  addon,
+  bits,
+  errorIn,
+  type KernelCase,
+  load,
+  type Operand,
+  type Result,
+  reseed,
+  resultsOf,
+  run,
+} from '../native/case.ts';
 import { kernelCases } from '../native/cases.ts';
 import { onGpu } from './device.ts';
 
 const seed = Number(process.env.PIPE_TEST_SEED ?? Date.now() % 1e9);
-reseed(seed);
-const cases = kernelCases();
 
-/** Kernels that multiply in the precision of their context. The others compute in float32 in both. */
+/** Kernels that multiply in the precision of their context, or read operands in 16 bits by tensor cores. */
 const inPrecision = /^(?:Linear|LinearBackward\w+|Nf4MatMul\w*|CrossEntropy\w*|TokenLogProb|CausalAttention\w*)$/;
 
 /** Cases whose softmax turns on differences that inputs rounded to bf16 no longer have. */
@@ -23,6 +33,37 @@ function tolerance(each: KernelCase, precision: Precision): number {
   return Math.max(each.tolerance, precision === 'bf16' && inPrecision.test(each.kernel) ? 1e-2 : 1e-5);
 }
 
+/** A case with the storages that the pass gives its activations: bf16 wherever the kernel takes it. */
+function storedInHalves(test: KernelCase): KernelCase[] {
+  const takes = takesHalves[test.kernel];
+  if (takes === undefined) return [];
+  const inHalves = (operand: Operand, at: number): Operand =>
+    takes.inputs.includes(at) ? { ...operand, storage: 'bf16' } : operand;
+  const operands = test.operands.map(inHalves);
+  const stored = (result: Result, at: number): Result => ({
+    ...result,
+    storage: takes.outputs.includes(at) ? 'bf16' : 'float32',
+  });
+  const [first, ...further] = resultsOf(test).map(stored);
+  const isStored = ({ inPlace, storage }: Result) => inPlace === undefined || operands[inPlace]!.storage === storage;
+  if (![first!, ...further].every(isStored)) return [];
+  return [{ ...test, ...first, operands, further, tolerance: 1e-2 }];
+}
+
+/** The same bits when run again, and when loaded again. */
+function expectSameBits(each: KernelCase, precision: Precision): void {
+  const loaded = load(each, cuda(precision));
+  const first = bits(loaded.run());
+  expect(bits(loaded.run()).equals(first), `${each.kernel} (${each.label})`).toBe(true);
+  loaded.executable.dispose();
+  expect(bits(run(each, cuda(precision))).equals(first), `${each.kernel} (${each.label})`).toBe(true);
+}
+
+const isFresh = (each: KernelCase) => resultsOf(each).every(({ inPlace }) => inPlace === undefined);
+
+reseed(seed);
+const cases = kernelCases();
+
 onGpu.each(['float32', 'bf16'] as const)(`in %s (PIPE_TEST_SEED=${seed})`, (precision) => {
   const meant = cases.filter(
     ({ kernel, label }) => precision === 'float32' || !(inPrecision.test(kernel) && sharp.test(label)),
@@ -33,16 +74,29 @@ onGpu.each(['float32', 'bf16'] as const)(`in %s (PIPE_TEST_SEED=${seed})`, (prec
   });
 
   test.each(meant.map((each) => [each.kernel, each.label, each] as const))('%s agrees: %s', (_, __, each) => {
-    expect(errorOf(run(each, cuda(precision)), each.expected)).toBeLessThanOrEqual(tolerance(each, precision));
+    expect(errorIn(each, run(each, cuda(precision)))).toBeLessThanOrEqual(tolerance(each, precision));
   });
 
   test('each gives the same bits when run again, and when loaded again', () => {
-    for (const each of meant.filter(({ inPlace }) => inPlace === undefined)) {
-      const loaded = load(each, cuda(precision));
-      const first = bits(loaded.run());
-      expect(bits(loaded.run()).equals(first), `${each.kernel} (${each.label})`).toBe(true);
-      loaded.executable.dispose();
-      expect(bits(run(each, cuda(precision))).equals(first), `${each.kernel} (${each.label})`).toBe(true);
-    }
+    for (const each of meant.filter(isFresh)) expectSameBits(each, precision);
+  });
+});
+
+reseed(seed, true);
+const stored = kernelCases()
+  .filter(({ kernel, label }) => !(inPrecision.test(kernel) && sharp.test(label)))
+  .flatMap(storedInHalves);
+
+onGpu(`with activations in bf16 (PIPE_TEST_SEED=${seed})`, () => {
+  test('every kernel that takes them has a case', () => {
+    expect(new Set(stored.map(({ kernel }) => kernel))).toEqual(new Set(Object.keys(takesHalves)));
+  });
+
+  test.each(stored.map((each) => [each.kernel, each.label, each] as const))('%s agrees: %s', (_, __, each) => {
+    expect(errorIn(each, run(each, cuda('bf16')))).toBeLessThanOrEqual(each.tolerance);
+  });
+
+  test('each gives the same bits when run again, and when loaded again', () => {
+    for (const each of stored.filter(isFresh)) expectSameBits(each, 'bf16');
   });
 });

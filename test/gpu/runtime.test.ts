@@ -12,7 +12,7 @@ function buffer(name: string, shape: readonly number[], storage: Buffer['storage
 
 function load(buffers: Buffer[], calls: NativeProgram['calls'], device: 'cuda' | 'cpu' = 'cuda') {
   const { Executable } = addon();
-  const options = device === 'cpu' ? ({ device, threads: 2 } as const) : ({ device } as const);
+  const options = device === 'cpu' ? ({ device, threads: 2 } as const) : ({ device, precision: 'float32' } as const);
   return new Executable({ name: 'p', buffers, calls }, layOut(buffers), options);
 }
 

@@ -19,19 +19,27 @@ export interface Operand {
   readonly data: Float32Array | Int32Array | Uint8Array;
 }
 
-export interface KernelCase {
+/** One output: its shape, and what it must hold. */
+export interface Result {
+  readonly output: readonly number[];
+  readonly expected: ArrayLike<number>;
+  /** The operand whose memory the output takes. */
+  readonly inPlace?: number;
+  /** Otherwise float32. */
+  readonly storage?: 'float32' | 'bf16';
+}
+
+export interface KernelCase extends Result {
   readonly kernel: string;
   /** What is particular about this case. */
   readonly label: string;
   readonly operands: readonly Operand[];
   readonly attributes: Attributes;
-  readonly output: readonly number[];
-  readonly expected: ArrayLike<number>;
-  /** Largest error, relative to the largest expected element. */
+  /** Outputs after the first. */
+  readonly further?: readonly Result[];
+  /** Largest error, relative to the largest expected element of an output. */
   readonly tolerance: number;
   readonly scratch?: readonly number[];
-  /** The operand whose memory the output takes. */
-  readonly inPlace?: number;
 }
 
 /** The addon, or an error: these tests cannot run without it. */
@@ -57,16 +65,19 @@ export function size(shape: readonly number[]): number {
 }
 
 let seed = 1;
+let rounded = false;
 
-/** Makes the operands of cases made from now on other ones. */
-export function reseed(from: number): void {
+/** Makes the operands of cases made from now on other ones; numbers that bf16 can hold, if they are to be rounded. */
+export function reseed(from: number, toRound = false): void {
   seed = from;
+  rounded = toRound;
 }
 
 /** A float32 operand of uniform numbers, `scale` at most in absolute value. */
 export function floats(shape: readonly number[], scale = 1): Operand {
   const next = random(seed++);
-  return { shape, storage: 'float32', data: Float32Array.from({ length: size(shape) }, () => scale * next()) };
+  const number = () => (rounded ? toBf16(scale * next()) : scale * next());
+  return { shape, storage: 'float32', data: Float32Array.from({ length: size(shape) }, number) };
 }
 
 /** The same, stored as bf16; `data` holds the values as rounded. */
@@ -122,32 +133,39 @@ export function layOut(buffers: readonly { shape: readonly number[]; storage: St
 /** A loaded case, ready to run. */
 export interface LoadedCase {
   readonly executable: NativeExecutable;
-  /** Runs it and gives the output. @throws Error if it wrote anywhere but in its output and scratch. */
-  run(): Float32Array;
+  /** Runs it and gives its outputs. @throws Error if it wrote anywhere but in its outputs and scratch. */
+  run(): Float32Array[];
 }
 
 const guard: ProgramBuffer = { name: 'guard', shape: [64], storage: 'uint8' };
 const guarding = new Uint8Array(64).fill(0xa5);
 
-/** Loads a case as a program of one call: output and scratch hold NaN, and a guard follows each buffer. */
+/** Every output of a case. */
+export function resultsOf(test: KernelCase): readonly Result[] {
+  return [test, ...(test.further ?? [])];
+}
+
+/** Loads a case as a program of one call: outputs and scratch hold NaN, and a guard follows each buffer. */
 export function load(test: KernelCase, options: ExecutableOptions): LoadedCase {
   const operands = test.operands.map(
     ({ shape, storage }, i): ProgramBuffer => ({ name: `operand ${i}`, shape, storage }),
   );
-  const fresh = (name: string, shape: readonly number[] | undefined): ProgramBuffer[] =>
-    shape === undefined ? [] : [{ name, shape, storage: 'float32' }];
-  const poisoned = [
-    ...fresh('output', test.inPlace === undefined ? test.output : undefined),
-    ...fresh('scratch', test.scratch),
-  ];
+  const poisoned: ProgramBuffer[] = [];
+  const fresh = (name: string, shape: readonly number[], storage: Storage): number => {
+    poisoned.push({ name, shape, storage });
+    return 2 * (operands.length + poisoned.length - 1);
+  };
+  const outputs = resultsOf(test).map(({ output, storage = 'float32', inPlace }, i) =>
+    inPlace === undefined ? fresh(`output ${i}`, output, storage) : 2 * inPlace,
+  );
+  const scratch = test.scratch === undefined ? {} : { scratch: fresh('scratch', test.scratch, 'float32') };
   const buffers = [...operands, ...poisoned].flatMap((buffer) => [buffer, guard]);
-  const output = 2 * (test.inPlace ?? operands.length);
   const call = {
     kernel: test.kernel,
     inputs: operands.map((_, i) => 2 * i),
-    outputs: [output],
+    outputs,
     attributes: test.attributes,
-    ...(test.scratch === undefined ? {} : { scratch: buffers.length - 2 }),
+    ...scratch,
   };
   const { Executable } = addon();
   const program = { name: test.kernel, buffers, calls: [call] };
@@ -165,9 +183,9 @@ export function load(test: KernelCase, options: ExecutableOptions): LoadedCase {
     executable,
     run() {
       executable.run();
-      for (const [i, { data }] of test.operands.entries()) if (i !== test.inPlace) expectKept(2 * i, data);
+      for (const [i, { data }] of test.operands.entries()) if (!outputs.includes(2 * i)) expectKept(2 * i, data);
       for (let i = 1; i < buffers.length; i += 2) expectKept(i, guarding);
-      return executable.read(output) as Float32Array;
+      return outputs.map((output) => executable.read(output) as Float32Array);
     },
   };
 }
@@ -177,8 +195,8 @@ export function cpu(threads: number): ExecutableOptions {
   return { device: 'cpu', threads };
 }
 
-/** Runs a case once. @returns its output. */
-export function run(test: KernelCase, options = cpu(1)): Float32Array {
+/** Runs a case once. @returns its outputs. */
+export function run(test: KernelCase, options: ExecutableOptions = cpu(1)): Float32Array[] {
   const loaded = load(test, options);
   try {
     return loaded.run();
@@ -187,9 +205,16 @@ export function run(test: KernelCase, options = cpu(1)): Float32Array {
   }
 }
 
-/** The bytes of an array, to be compared. */
-export function bits(values: Operand['data']): Buffer {
-  return Buffer.from(values.buffer, values.byteOffset, values.byteLength);
+/** The bytes of an array, or of several, to be compared. */
+export function bits(values: Operand['data'] | readonly Operand['data'][]): Buffer {
+  if (Array.isArray(values)) return Buffer.concat(values.map(bits));
+  const { buffer, byteOffset, byteLength } = values as Operand['data'];
+  return Buffer.from(buffer, byteOffset, byteLength);
+}
+
+/** The largest error of a case's outputs. */
+export function errorIn(test: KernelCase, outputs: readonly Float32Array[]): number {
+  return Math.max(...resultsOf(test).map(({ expected }, i) => errorOf(outputs[i]!, expected)));
 }
 
 /** The largest difference between two lists, relative to the largest expected element; NaN counts as infinite. */

@@ -32,11 +32,15 @@ function layerNorm(
   const common = { label, attributes: { epsilon }, tolerance };
   const forward = { ...common, kernel: 'LayerNorm', operands: [x, gain, bias], output: [N, C], expected: y };
   const input = { ...common, kernel: 'LayerNormBackwardInput', operands: [dy, x, gain], output: [N, C], expected: dx };
+  const added = floats([N, C]);
+  const sum = { ...input, operands: [dy, x, gain, added], expected: dx.map((v, i) => v + added.data[i]!) };
   return [
     forward,
     { ...forward, label: `${label}, in place`, inPlace: 0 },
     input,
     { ...input, label: `${label}, in place`, inPlace: 0 },
+    { ...sum, label: `${label}, added` },
+    { ...sum, label: `${label}, over what is added`, inPlace: 3 },
     { ...common, kernel: 'LayerNormBackwardGain', operands: [dy, x], output: [C], expected: dgain },
   ];
 }
@@ -74,6 +78,7 @@ function attention(label: string, B: number, T: number, heads: number, width: nu
   const dy = floats([B, T, C]);
   const y = new Float64Array(B * T * C);
   const dqkv = new Float64Array(B * T * 3 * C);
+  const lse = new Float64Array(B * heads * T);
   const at = (b: number, t: number, part: number, column: number) => ((b * T + t) * 3 + part) * C + column;
   for (let b = 0; b < B; b++) {
     for (let head = 0; head < heads; head++) {
@@ -85,6 +90,7 @@ function attention(label: string, B: number, T: number, heads: number, width: nu
         const scores = keys.map((s) => dot(s) / Math.sqrt(width));
         const largest = Math.max(...scores);
         const total = scores.reduce((sum, score) => sum + Math.exp(score - largest), 0);
+        lse[(b * heads + head) * T + t] = largest + Math.log(total);
         const p = scores.map((score) => Math.exp(score - largest) / total);
         const dp = keys.map((s) =>
           columns.reduce((sum, c) => sum + dy.data[(b * T + t) * C + c]! * qkv.data[at(b, s, 2, c)]!, 0),
@@ -103,9 +109,14 @@ function attention(label: string, B: number, T: number, heads: number, width: nu
     }
   }
   const common = { label, attributes: { heads }, tolerance: 1e-5 };
+  const forward = { ...common, operands: [qkv], output: [B, T, C], expected: y };
+  const backward = { ...common, output: [B, T, 3 * C], expected: dqkv };
+  const kept = [float32([B, T, C], y), float32([B, heads, T], lse)];
   return [
-    { ...common, kernel: 'CausalAttention', operands: [qkv], output: [B, T, C], expected: y },
-    { ...common, kernel: 'CausalAttentionBackward', operands: [dy, qkv], output: [B, T, 3 * C], expected: dqkv },
+    { ...forward, kernel: 'CausalAttention' },
+    { ...forward, kernel: 'CausalAttentionWithLse', further: [{ output: [B, heads, T], expected: lse }] },
+    { ...backward, kernel: 'CausalAttentionBackward', operands: [dy, qkv] },
+    { ...backward, kernel: 'CausalAttentionBackwardFromLse', operands: [dy, qkv, ...kept] },
   ];
 }
 

@@ -51,18 +51,32 @@ function linear(label: string, x: Operand, w: Operand, bias?: Operand): KernelCa
   };
 }
 
+/** The same, added to something. */
+function added(test: KernelCase): KernelCase[] {
+  const operand = floats(test.output);
+  const sum: KernelCase = {
+    ...test,
+    label: `${test.label}, added`,
+    operands: [...test.operands, operand],
+    expected: Array.from(test.expected, (value, i) => value + operand.data[i]!),
+  };
+  return [sum, { ...sum, label: `${sum.label} in place`, inPlace: test.operands.length }];
+}
+
 function backward(label: string, N: number, M: number, K: number, w: Operand): KernelCase[] {
   const dy = floats([N, M]);
   const x = floats([N, K]);
   const common = { label, attributes: {}, tolerance };
+  const input: KernelCase = {
+    ...common,
+    kernel: 'LinearBackwardInput',
+    operands: [dy, w],
+    output: [N, K],
+    expected: list(product(matrix(dy), matrix(w))),
+  };
   return [
-    {
-      ...common,
-      kernel: 'LinearBackwardInput',
-      operands: [dy, w],
-      output: [N, K],
-      expected: list(product(matrix(dy), matrix(w))),
-    },
+    input,
+    ...added(input),
     {
       ...common,
       kernel: 'LinearBackwardWeight',
@@ -198,6 +212,8 @@ export function linearCases(): KernelCase[] {
     linear('bf16', floats([131, 77]), halves([45, 77]), halves([45])),
     linear('more than one block each way', floats([130, 270]), floats([530, 270]), floats([530])),
     linear('bf16, more than one block each way', floats([20, 530]), halves([1100, 530]), halves([1100])),
+    ...added(linear('tails', floats([133, 270]), halves([530, 270]), halves([530]))),
+    ...added(linear('few rows', floats([3, 270]), floats([53, 270]), floats([53]))),
     linear('tall', floats([3000, 31]), floats([37, 31]), floats([37])),
     ...[1, 2, 3, 4, 5, 6, 7, 8, 9].map((rows) =>
       linear(`${rows} rows`, floats([rows, 277]), halves([61, 277]), floats([61])),

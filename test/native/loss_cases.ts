@@ -40,10 +40,13 @@ function loss(
   const operands = [hidden, table, int32([N], targets)];
   const withGradient = [float32([], [dloss]), ...operands];
   const common = { label, attributes: {}, scratch: [chunk, V], tolerance: 5e-6 };
+  const mean = { output: [], expected: [counted === 0 ? 0 : total / counted] };
+  const gradient = { output: [N, C], expected: dhidden };
   return [
-    { ...common, kernel: 'CrossEntropy', operands, output: [], expected: [counted === 0 ? 0 : total / counted] },
+    { ...common, kernel: 'CrossEntropy', operands, ...mean },
+    { ...common, kernel: 'CrossEntropyWithGradient', operands: withGradient, ...mean, further: [gradient] },
     { ...common, kernel: 'TokenLogProb', operands, output: [N], expected: perRow },
-    { ...common, kernel: 'CrossEntropyBackwardHidden', operands: withGradient, output: [N, C], expected: dhidden },
+    { ...common, kernel: 'CrossEntropyBackwardHidden', operands: withGradient, ...gradient },
     { ...common, kernel: 'CrossEntropyBackwardTable', operands: withGradient, output: [V, C], expected: dtable },
   ];
 }

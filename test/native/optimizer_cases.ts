@@ -1,5 +1,5 @@
 /** AdamW in float64. */
-import { float32, floats, type KernelCase } from './case.ts';
+import { float32, floats, type KernelCase, type Result } from './case.ts';
 
 function norm(label: string, sizes: number[], scale: number): KernelCase {
   const gradients = sizes.map((n) => floats([n], scale));
@@ -48,6 +48,37 @@ function adamw(label: string, n: number, normValue: number, maxNorm: number, ste
   return cases.flatMap((each) => [each, { ...each, label: `${label}, in place`, inPlace: 0 }]);
 }
 
+/** All three kernels at once, for parameters of several sizes. */
+function joined(label: string, sizes: number[], maxNorm: number): KernelCase {
+  const [normValue, step] = [7, 3];
+  const each = sizes.map((n) => adamw(label, n, normValue, maxNorm, step));
+  const operands = each.flatMap(([ofMean, , ofVariance, , update]) => {
+    const [m, g] = ofMean!.operands;
+    // The update is given moments that are the new ones already: here they are made in the same call.
+    return [update!.operands[0]!, m!, ofVariance!.operands[0]!, g!];
+  });
+  const { beta1, beta2, epsilon, weightDecay } = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01 };
+  const rate = 2e-4;
+  const results = each.flatMap(([ofMean, , ofVariance, , update], i) => {
+    const [mean, variance] = [ofMean!.expected, ofVariance!.expected];
+    const p = Array.from(update!.operands[0]!.data, (value, e) => {
+      const unbiased = [mean[e]! / (1 - beta1 ** step), variance[e]! / (1 - beta2 ** step)] as const;
+      return value - rate * (unbiased[0] / (Math.sqrt(unbiased[1]) + epsilon) + weightDecay * value);
+    });
+    const output = [sizes[i]!];
+    return [p, mean, variance].map((expected, k): Result => ({ output, expected, inPlace: 2 + 4 * i + k }));
+  });
+  return {
+    kernel: 'AdamW',
+    label,
+    operands: [float32([1], [normValue]), float32([2], [rate, step]), ...operands],
+    attributes: { beta1, beta2, epsilon, weightDecay, maxNorm },
+    ...results[0]!,
+    further: results.slice(1),
+    tolerance: 1e-6,
+  };
+}
+
 export function optimizerCases(): KernelCase[] {
   return [
     norm('one element', [1], 1),
@@ -56,5 +87,11 @@ export function optimizerCases(): KernelCase[] {
     ...adamw('clipped', 100_001, 7, 1, 1),
     ...adamw('not clipped', 35, 0.5, 1, 1000),
     ...adamw('no limit', 35, 7, 0, 3),
+    joined('two parameters', [100_001, 7], 1),
+    joined(
+      'more than one launch takes',
+      Array.from({ length: 70 }, (_, i) => 1 + 61 * i),
+      0,
+    ),
   ];
 }
