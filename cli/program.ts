@@ -191,8 +191,25 @@ A run is named by its id or the beginning of it, or by latest and previous.`,
     .action(async (options) => finish(await (await import('./gc.ts')).gc(options)));
 }
 
-/** Commands about the project: stages, init. */
+/** Commands about the project: stages, advise, init. */
 function projectCommands(program: Command, finish: Finish): void {
+  command(program, 'advise', '', 'Say which precision, rank and batch of a fine-tuning fit into a memory.')
+    .requiredOption('--memory <size>', 'what there is (8GB, 24GiB)')
+    .option('--model <name>', 'a model by name, or a checkpoint folder (gpt2-medium)')
+    .option('--targets <matrices>', 'what bears adapters: qv, q+k+v+o, attention, all (q+v)')
+    .option('--rank <n>', 'a rank to plan (repeatable; 2, 4, 8, 16)', collect(wholeNumber))
+    .option('--length <n>', 'tokens of a sequence (512)', wholeNumber)
+    .option('--results <folder>', 'where to look for measured quality (results/)')
+    .option('--json', 'as JSON')
+    .addHelpText(
+      'after',
+      examples(
+        'pipe advise --model gpt2-medium --memory 8GB',
+        'pipe advise --model gpt2-xl --memory 24GiB --targets qkvo --rank 8 --rank 64',
+      ),
+    )
+    .action(async (options) => finish(await (await import('./advise.ts')).advise(options)));
+
   command(program, 'stages', '[NAME]', 'List the stage modules, or say all about one: parameters, inputs, outputs.')
     .option('--json', 'as JSON')
     .addHelpText('after', examples('pipe stages', 'pipe stages train'))
@@ -215,11 +232,15 @@ function command(program: Command, name: string, usage: string, description: str
 }
 
 function withRequest(target: Command): Command {
-  const collect = (value: string, all: readonly string[] = []) => [...all, value];
   return target
     .option('--profile <name>', 'take the params of a profile')
-    .option('--param <name=value>', 'set a param of the pipeline (YAML or JSON; repeatable)', collect)
-    .option('--set <stage.param=value>', 'set a parameter of one stage (repeatable)', collect);
+    .option('--param <name=value>', 'set a param of the pipeline (YAML or JSON; repeatable)', collect(String))
+    .option('--set <stage.param=value>', 'set a parameter of one stage (repeatable)', collect(String));
+}
+
+/** An option that may be given again and again: the list of its values. */
+function collect<T>(parse: (text: string) => T): (text: string, all?: readonly T[]) => readonly T[] {
+  return (text, all = []) => [...all, parse(text)];
 }
 
 function format<F extends string>(choices: readonly F[]): Option {

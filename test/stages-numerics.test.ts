@@ -355,6 +355,7 @@ describe('pretrain, given too little', () => {
 describe('what the stages share', () => {
   it('reads sets of matrices in any order', () => {
     expect(parseTargets('v+q')).toEqual(['q', 'v']);
+    expect(parseTargets('vq+fc')).toEqual(['q', 'v', 'fc']);
     expect(parseTargets('attention+mlp')).toEqual(parseTargets('all'));
     expect(() => parseTargets('q+values')).toThrow(
       "'values' in 'q+values' names no matrices: join names out of q, k, v",
