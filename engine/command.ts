@@ -1,11 +1,11 @@
 /** Runs a task's command: placeholders replaced, an environment that holds only what is declared. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { commonEnvironment } from './environment.ts';
 import type { CommandJob, Complaint } from './protocol.ts';
+import { Masker } from './secrets.ts';
 import type { Member } from './stage.ts';
-
-/** Variables that a command gets from the user's environment: what programs cannot do without. */
-const passedOn = ['PATH', 'HOME', 'LANG'];
 
 type Places = Pick<CommandJob, 'inputs' | 'outputs'>;
 
@@ -36,19 +36,19 @@ function fillLine(line: string, places: Places): string {
 }
 
 /**
- * Makes the environment of a command, and the folders that it names: what the task declares, PATH, HOME, LANG, TMPDIR (the scratch folder), and `PIPE_IN_name`
- * and `PIPE_OUT_name` with the paths; for a fan-in, the path of a JSON file with the list of `{ path, axes }`.
+ * Makes the environment of a command, and the folders that it names: what the task declares, its secrets, what every task
+ * gets, TMPDIR (the scratch folder), and `PIPE_IN_name` and `PIPE_OUT_name` with the paths; for a fan-in, the path of a JSON
+ * file with the list of `{ path, axes }`.
  */
 function makeEnvironment(job: CommandJob): Record<string, string> {
   mkdirSync(job.scratch, { recursive: true });
-  const env: Record<string, string> = { TMPDIR: job.scratch };
-  for (const name of passedOn) if (process.env[name] !== undefined) env[name] = process.env[name];
+  const env: Record<string, string> = { ...commonEnvironment(), TMPDIR: job.scratch };
   const variable = (prefix: string, name: string) => `${prefix}_${name.replaceAll(/\W/g, '_')}`;
   for (const [name, value] of Object.entries(job.inputs)) {
     env[variable('PIPE_IN', name)] = typeof value === 'string' ? value : listFile(job.scratch, name, value);
   }
   for (const [name, path] of Object.entries(job.outputs)) env[variable('PIPE_OUT', name)] = path;
-  return { ...env, ...job.env };
+  return { ...env, ...job.env, ...job.secrets };
 }
 
 function listFile(scratch: string, name: string, members: readonly Member[]): string {
@@ -66,21 +66,41 @@ function programOf(job: CommandJob): [string, string[]] {
   return [file, words];
 }
 
+/** How long the output of a command is waited for once it has ended. */
+const graceMs = 1000;
+
+function closeAll(...streams: readonly (Readable | null)[]): void {
+  for (const stream of streams) stream?.destroy();
+}
+
 /** Runs a command, its output going where this process's goes. @returns null, or why it failed. */
 export async function runCommand(job: CommandJob): Promise<Complaint | null> {
   const { execa } = await import('execa');
   try {
     const [file, words] = programOf(job);
-    const result = await execa(file, words, {
+    const masker = new Masker(job.secrets);
+    // What may hold a secret goes through this process; all else straight to the log.
+    const output = masker.isIdle ? ('inherit' as const) : ('pipe' as const);
+    const running = execa(file, words, {
       cwd: job.folder,
       env: makeEnvironment(job),
       extendEnv: false,
       shell: job.shell,
       stdin: 'ignore',
-      stdout: 'inherit',
-      stderr: 'inherit',
+      stdout: output,
+      stderr: output,
+      buffer: false,
       reject: false,
     });
+    const flows = [running.stdout, running.stderr].map((stream) => {
+      const flow = masker.flow();
+      stream?.on('data', (piece: Buffer) => process.stdout.write(flow.take(piece)));
+      return flow;
+    });
+    // What the command leaves running may keep the pipes open.
+    running.once('exit', () => setTimeout(() => closeAll(running.stdout, running.stderr), graceMs).unref());
+    const result = await running;
+    for (const flow of flows) process.stdout.write(flow.end());
     if (result.exitCode === 0) return null;
     if (result.signal !== undefined) return { kind: 'crash', message: `the command was ended by ${result.signal}` };
     if (result.exitCode === undefined)

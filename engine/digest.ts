@@ -90,8 +90,8 @@ export function listingOf(entries: readonly FolderEntry[]): string {
 
 /** The entries of a listing. @throws Error when the text is not one. */
 export function parseListing(text: string): FolderEntry[] {
-  const value = JSON.parse(text) as { folder?: unknown; entries?: unknown };
-  if (value.folder !== 1 || !Array.isArray(value.entries)) throw new Error('not the listing of a folder');
+  const value = JSON.parse(text) as { folder?: unknown; entries?: unknown } | null;
+  if (value?.folder !== 1 || !Array.isArray(value.entries)) throw new Error('not the listing of a folder');
   return value.entries.map((entry: unknown) => {
     if (!Array.isArray(entry) || typeof entry[0] !== 'string') throw new Error('not the listing of a folder');
     const [path, digest, bytes] = entry as [string, Digest | null, number];

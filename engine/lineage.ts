@@ -6,7 +6,7 @@ import { UsageError } from './errors.ts';
 import { lineageName } from './manifest.ts';
 import { readPublications } from './publish.ts';
 import type { Artifact, Digest, Host, Manifest, TaskRecord } from './record.ts';
-import { listRuns } from './runs.ts';
+import { listRuns, outcomeOf } from './runs.ts';
 import { namesIn } from './store.ts';
 import type { Workspace } from './workspace.ts';
 
@@ -177,7 +177,7 @@ function keyOf(workspace: Workspace, target: string, { cwd, pipeline }: LineageO
   }
   for (const run of listRuns(store.cache)) {
     if (pipeline !== undefined && run.pipeline !== pipeline) continue;
-    const key = run.tasks[target]?.key;
+    const key = outcomeOf(run, target)?.key;
     if (key !== undefined && key !== null && store.catalog.find(key) !== null) return key;
   }
   if (pipeline !== undefined) throw new UsageError(`no run of ${pipeline} holds a result of ${target}`);

@@ -6,6 +6,7 @@ import { type Emit, stamped } from './events.ts';
 import { type Memo, openMemo } from './memo.ts';
 import { openStages, type Stages } from './modules.ts';
 import { openProject, type Project } from './project.ts';
+import { type Fingerprints, openFingerprints } from './secrets.ts';
 import { openStore, type Store } from './store.ts';
 
 export interface Workspace {
@@ -15,6 +16,7 @@ export interface Workspace {
   readonly store: Store;
   readonly stages: Stages;
   readonly claims: Claims;
+  readonly fingerprints: Fingerprints;
   /** Keeps what was learnt for the next process. */
   save(): void;
   /** Saves, and ends helper processes. */
@@ -44,6 +46,7 @@ export function openWorkspace(cwd: string, emit: Emit = () => undefined): Worksp
     store,
     stages,
     claims: openClaims(join(project.cache, 'claims')),
+    fingerprints: openFingerprints(project.cache),
     save,
     async close() {
       save();
