@@ -1,8 +1,10 @@
 /** Runs a task's command: placeholders replaced, an environment that holds only what is declared. */
+import { spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { commonEnvironment } from './environment.ts';
+import { messageOf } from './errors.ts';
 import type { CommandJob, Complaint } from './protocol.ts';
 import { Masker } from './secrets.ts';
 import type { Member } from './stage.ts';
@@ -69,44 +71,49 @@ function programOf(job: CommandJob): [string, string[]] {
 /** How long the output of a command is waited for once it has ended. */
 const graceMs = 1000;
 
-function closeAll(...streams: readonly (Readable | null)[]): void {
-  for (const stream of streams) stream?.destroy();
-}
-
-/** Runs a command, its output going where this process's goes. @returns null, or why it failed. */
-export async function runCommand(job: CommandJob): Promise<Complaint | null> {
-  const { execa } = await import('execa');
-  try {
-    const [file, words] = programOf(job);
-    const masker = new Masker(job.secrets);
-    // What may hold a secret goes through this process; all else straight to the log.
-    const output = masker.isIdle ? ('inherit' as const) : ('pipe' as const);
-    const running = execa(file, words, {
-      cwd: job.folder,
-      env: makeEnvironment(job),
-      extendEnv: false,
-      shell: job.shell,
-      stdin: 'ignore',
-      stdout: output,
-      stderr: output,
-      buffer: false,
-      reject: false,
-    });
-    const flows = [running.stdout, running.stderr].map((stream) => {
-      const flow = masker.flow();
-      stream?.on('data', (piece: Buffer) => process.stdout.write(flow.take(piece)));
-      return flow;
-    });
-    // What the command leaves running may keep the pipes open.
-    running.once('exit', () => setTimeout(() => closeAll(running.stdout, running.stderr), graceMs).unref());
-    const result = await running;
-    for (const flow of flows) process.stdout.write(flow.end());
-    if (result.exitCode === 0) return null;
-    if (result.signal !== undefined) return { kind: 'crash', message: `the command was ended by ${result.signal}` };
-    if (result.exitCode === undefined)
-      return { kind: 'exit-code', message: result.shortMessage ?? 'the command did not start' };
-    return { kind: 'exit-code', message: `the command ended with exit code ${result.exitCode}` };
-  } catch (thrown) {
-    return { kind: 'exit-code', message: (thrown as Error).message };
-  }
+/**
+ * Runs a command, its output going where this process's goes. A process's start is most of what a small command takes, so
+ * this asks Node for nothing but the process.
+ * @returns null, or why it failed.
+ */
+export function runCommand(job: CommandJob): Promise<Complaint | null> {
+  return new Promise((resolve) => {
+    const failed = (message: string) => resolve({ kind: 'exit-code', message });
+    try {
+      const [file, words] = programOf(job);
+      const masker = new Masker(job.secrets);
+      // What may hold a secret goes through this process; all else straight to the log.
+      const output = masker.isIdle ? 'inherit' : 'pipe';
+      const child = spawn(file, words, {
+        cwd: job.folder,
+        env: makeEnvironment(job),
+        shell: job.shell,
+        stdio: ['ignore', output, output],
+      });
+      const streams = [child.stdout, child.stderr].filter((stream): stream is Readable => stream !== null);
+      const flows = streams.map((stream) => {
+        const flow = masker.flow();
+        stream.on('data', (piece: Buffer) => process.stdout.write(flow.take(piece)));
+        return flow;
+      });
+      child.on('error', (error: NodeJS.ErrnoException) =>
+        failed(error.code === 'ENOENT' ? `there is no program ${file}` : `the command did not start: ${error.message}`),
+      );
+      child.on('exit', () => {
+        if (streams.length === 0) return;
+        // What the command leaves running may keep the pipes open.
+        setTimeout(() => {
+          for (const stream of streams) stream.destroy();
+        }, graceMs).unref();
+      });
+      child.on('close', (code, signal) => {
+        for (const flow of flows) process.stdout.write(flow.end());
+        if (signal !== null) resolve({ kind: 'crash', message: `the command was ended by ${signal}` });
+        else if (code !== 0) failed(`the command ended with exit code ${code}`);
+        else resolve(null);
+      });
+    } catch (thrown) {
+      failed(messageOf(thrown));
+    }
+  });
 }
