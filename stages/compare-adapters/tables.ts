@@ -1,7 +1,8 @@
 /** The tables of a comparison of two adapters. */
 import { StageError } from '../../engine/stage.ts';
-import type { Cell, Column, Table } from '../compare/results.ts';
-import type { AdapterComparison } from './comparison.ts';
+import type { Cell, Table } from '../compare/results.ts';
+import { number, text } from '../shared/columns.ts';
+import type { AdapterComparison, Range } from './comparison.ts';
 
 /** What somebody else published of a layer of the same pair. */
 export interface PublishedLayer {
@@ -12,14 +13,16 @@ export interface PublishedLayer {
   readonly relative_difference: number;
 }
 
-const number = (name: string, label: string, decimals: number): Column => ({ name, label, kind: 'number', decimals });
-const text = (name: string, label: string): Column => ({ name, label, kind: 'text' });
-
 /** Every layer, and all as one. */
 export function adaptersTable({ layers, whole, scale }: AdapterComparison): Table {
   const rows = [
     ...layers.map((one) => ({ label: String(one.layer), ...one })),
-    { label: 'all', ...whole, outputAngles: null, inputAngles: null },
+    {
+      label: 'all',
+      ...whole,
+      outputAngles: rangeOf(layers.map(({ outputAngles }) => outputAngles)),
+      inputAngles: rangeOf(layers.map(({ inputAngles }) => inputAngles)),
+    },
   ];
   return {
     name: 'adapters_by_layer',
@@ -53,6 +56,16 @@ export function adaptersTable({ layers, whole, scale }: AdapterComparison): Tabl
       one.inputAngles?.least ?? null,
       one.inputAngles?.greatest ?? null,
     ]),
+  };
+}
+
+/** From the least to the greatest of many ranges; null where there is none. */
+function rangeOf(ranges: readonly (Range | null)[]): Range | null {
+  const known = ranges.filter((range) => range !== null);
+  if (known.length === 0) return null;
+  return {
+    least: Math.min(...known.map(({ least }) => least)),
+    greatest: Math.max(...known.map(({ greatest }) => greatest)),
   };
 }
 
