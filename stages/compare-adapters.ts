@@ -24,7 +24,7 @@ export default defineStage({
     reference: { description: 'PEFT folder that it is set against.' },
   },
   outputs: {
-    comparison: { path: 'comparison.json', description: 'Every measure of each matrix, family and layer; the tables.' },
+    results: { path: 'results.json', description: 'Every measure of each matrix, family and layer; the tables.' },
     tables: { path: 'tables', description: 'The layers as CSV and Markdown; the published figures beside them.' },
   },
   async run({ params, inputs, outputs, log }) {
@@ -36,7 +36,7 @@ export default defineStage({
       adaptersTable(comparison),
       ...(published.length === 0 ? [] : [agreementTable(comparison, published, params.source)]),
     ];
-    writeJson(outputs.comparison, { format: 2, subject: 'adapters', verdicts: [], tables, limits: [], ...comparison });
+    writeJson(outputs.results, { format: 2, subject: 'adapters', verdicts: [], tables, limits: [], ...comparison });
     writeTables(outputs.tables, tables);
     const { cosine, l2, relative } = comparison.whole;
     log(`all layers: cosine ${cosine?.toFixed(4)}, L2 ${l2.toFixed(4)}, relative difference ${relative?.toFixed(4)}`);

@@ -3,7 +3,7 @@ import { defineStage } from '../engine/stage.ts';
 import type { Resampling } from './compare/bootstrap.ts';
 import { megabyte } from './compare/tables.ts';
 import { type Published, publishedTable, relativeTime, stepTimeTable } from './impact/costs.ts';
-import { cosineOf, gapsOf, lossDrop } from './impact/gaps.ts';
+import { cosineOf, gapsOf } from './impact/gaps.ts';
 import { type Names, readStudy, type Study } from './impact/inputs.ts';
 import { reachablePercent, repairOf, repairTable } from './impact/repair.ts';
 import {
@@ -16,9 +16,10 @@ import {
   updatesByLayerTable,
   updatesByTable,
 } from './impact/tables.ts';
-import { type Evidence, estimateText, impactVerdict } from './impact/verdict.ts';
+import { type Evidence, impactVerdict } from './impact/verdict.ts';
 import { writeFindings } from './shared/findings.ts';
-import { formatNumber } from './shared/format.ts';
+import { estimateText, formatNumber } from './shared/format.ts';
+import { lossDrop } from './shared/loss_drop.ts';
 
 export default defineStage({
   description:

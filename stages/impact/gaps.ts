@@ -119,20 +119,3 @@ export function meanByPrompt(
 ): Estimate {
   return crossedMean(evaluations.map(of), how, evaluations[0]!.tokensPerExample);
 }
-
-/** How much the loss is above that of the reference runs, in percent of theirs. */
-export function lossDrop(
-  evaluations: readonly Evaluation[],
-  references: readonly Evaluation[],
-  how: Resampling,
-): Estimate {
-  const total = (of: (one: Evaluation, reference: Evaluation, i: number) => number): Crossed =>
-    evaluations.map((one, s) => one.tokensPerExample.map((tokens, i) => tokens * of(one, references[s]!, i)));
-  const ratio = crossedRatio(
-    total((one, reference, i) => 100 * (one.lossPerExample[i]! - reference.lossPerExample[i]!)),
-    total((_, reference, i) => reference.lossPerExample[i]!),
-    how,
-  );
-  if (ratio === null) throw new RangeError('a reference loses nothing on every example');
-  return ratio;
-}

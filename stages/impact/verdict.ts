@@ -1,6 +1,6 @@
 /** Judges H1 by a rule fixed before the numbers. */
 import type { Estimate, Outcome, Verdict } from '../compare/results.ts';
-import { decimalsFor, formatInterval, formatNumber, formatSigned } from '../shared/format.ts';
+import { decimalsFor, estimateText, formatNumber, formatSigned } from '../shared/format.ts';
 
 /** The rule's parameters. */
 export interface ImpactRule {
@@ -82,11 +82,4 @@ export function impactVerdict(impact: Impact, rule: ImpactRule, beside: Evidence
       ...beside,
     ],
   };
-}
-
-/** `0.981 (0.975 to 0.987)`. */
-export function estimateText(estimate: Estimate | null, decimals: number): string {
-  if (estimate === null) return 'not known';
-  const { value, interval } = estimate;
-  return `${formatNumber(value, decimals)}${interval === null ? ' (no interval)' : ` (${formatInterval(interval, decimals)})`}`;
 }
