@@ -1,5 +1,6 @@
 /** The command line: every command with its arguments, options, help and examples. Each is loaded when it is asked for. */
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Argument, Command, InvalidArgumentError, Option } from 'commander';
+import type { CacheAction } from './cache.ts';
 import type { GraphFormat } from './dag.ts';
 import type { LineageFormat } from './lineage.ts';
 
@@ -103,7 +104,7 @@ function runCommands(program: Command, finish: Finish): void {
     .action(async (file: string | undefined, options) => finish(await (await import('./dag.ts')).dag(file, options)));
 }
 
-/** Commands that look at what runs left behind: log, lineage, diff, verify, gc. */
+/** Commands that look at what runs left behind: log, lineage, diff, verify, gc, cache. */
 function storeCommands(program: Command, finish: Finish): void {
   command(program, 'log', 'TASK [FILE]', "Print a task's log: of its last failure or result.")
     .option('--run <run>', 'of this run')
@@ -189,6 +190,34 @@ A run is named by its id or the beginning of it, or by latest and previous.`,
     .option('--json', 'as JSON')
     .addHelpText('after', examples('pipe gc --dry-run', 'pipe gc --keep-runs 3 --max-size 2GB'))
     .action(async (options) => finish(await (await import('./gc.ts')).gc(options)));
+
+  withRequest(
+    command(
+      program,
+      'cache',
+      'push|pull|stat [FILE] [TARGETS...]',
+      'The shared cache: send to it, fetch from it, ask it.',
+    ),
+  )
+    .option('--json', 'as JSON')
+    .addHelpText(
+      'after',
+      `
+push sends what the shared cache lacks: all of cache/, or what FILE needs. pull
+fetches the results of a pipeline, whole. stat asks whether it answers, and how
+much of cache/ it has. A run does what it needs by itself.
+${examples(
+  'pipe cache stat',
+  'pipe cache push',
+  'pipe cache pull layer-sensitivity',
+  'PIPE_CACHE_REMOTE=https://cache.example.org/pipe pipe cache stat',
+)}`,
+    )
+    .addArgument(new Argument('<action>', 'what to do').choices(['push', 'pull', 'stat']))
+    .argument('[args...]')
+    .action(async (action: CacheAction, args: string[], options) =>
+      finish(await (await import('./cache.ts')).cache(action, args, options)),
+    );
 }
 
 /** Commands about the project: stages, advise, init. */

@@ -107,13 +107,16 @@ export function lineage(workspace: Workspace, target: string, options: LineageOp
         edges.push({ from: digest, to: key, input, digest, artifact: null });
         continue;
       }
-      const maker = (producer === undefined ? null : store.catalog.find(producer)) ?? makers.get(digest)?.[0];
+      // It may be of a shared cache, whose record is here and in no catalog.
+      const isRecorded = producer !== undefined && store.readRecord(producer) !== null;
+      const maker = isRecorded ? producer : makers.get(digest)?.[0]?.key;
       if (maker === undefined) {
         throw new UsageError(`no record says what made ${digest.slice(0, 12)}, input \`${input}\` of ${record.task}`);
       }
-      const artifact = Object.keys(maker.outputs).find((name) => maker.outputs[name]!.digest === digest) ?? null;
-      edges.push({ from: maker.key, to: key, input, digest, artifact });
-      open.push(maker.key);
+      const outputs = store.readRecord(maker)?.outputs ?? {};
+      const artifact = Object.keys(outputs).find((name) => outputs[name]!.digest === digest) ?? null;
+      edges.push({ from: maker, to: key, input, digest, artifact });
+      open.push(maker);
     }
   }
   return { target, root, nodes: [...nodes.values()], edges };
