@@ -2,7 +2,8 @@
 import { join, relative } from 'node:path';
 import type { Event, RunCounts } from '../engine/events.ts';
 import type { Graph } from '../engine/graph.ts';
-import { columns, count, duration, paint, shellWord, size, wrap } from './text.ts';
+import { shellWord } from '../engine/shell_word.ts';
+import { columns, count, duration, paint, size, wrap } from './text.ts';
 
 type Of<T extends Event['type']> = Extract<Event, { type: T }>;
 

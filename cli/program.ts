@@ -41,7 +41,13 @@ function runCommands(program: Command, finish: Finish): void {
   withRequest(
     command(program, 'run', '[FILE] [TARGETS...]', 'Run a pipeline: what is not up to date, and nothing else.'),
   )
-    .option('-j, --jobs <n>', 'tasks at a time (as many as there are cores)', wholeNumber)
+    .option('-j, --jobs <n>', 'tasks at a time (as many as there are cores; 100 on a cluster)', wholeNumber)
+    .addOption(
+      new Option('--executor <name>', 'where tasks run: on this machine, or as jobs of a Slurm cluster')
+        .choices(['local', 'slurm'])
+        .default('local')
+        .env('PIPE_EXECUTOR'),
+    )
     .option('-k, --keep-going', 'go on with what does not depend on a failed task')
     .option('-n, --dry-run', 'say what would run, and why')
     .option('--force', 'run the targets (or all tasks) though they are up to date')
@@ -53,6 +59,7 @@ function runCommands(program: Command, finish: Finish): void {
         'pipe run layer-sensitivity train -j 4         only train, and what it needs',
         "pipe run layer-sensitivity 'train[*seed=42]'  the tasks of one seed",
         'pipe run layer-sensitivity --profile alpaca --set train.rank=16',
+        'pipe run layer-sensitivity --executor slurm',
       ),
     )
     .argument('[args...]')

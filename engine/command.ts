@@ -7,6 +7,7 @@ import { commonEnvironment } from './environment.ts';
 import { messageOf } from './errors.ts';
 import type { CommandJob, Complaint } from './protocol.ts';
 import { Masker } from './secrets.ts';
+import { shellWord } from './shell_word.ts';
 import type { Member } from './stage.ts';
 
 type Places = Pick<CommandJob, 'inputs' | 'outputs'>;
@@ -31,9 +32,7 @@ function fillWord(word: string, places: Places): string[] {
 /** Replaces placeholders in a shell's command line by quoted paths. */
 function fillLine(line: string, places: Places): string {
   return line.replaceAll(placeholder, (_, kind: string, name: string) =>
-    pathsOf(kind, name, places)
-      .map((path) => (/^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`))
-      .join(' '),
+    pathsOf(kind, name, places).map(shellWord).join(' '),
   );
 }
 

@@ -6,10 +6,10 @@ import { messageOf } from './errors.ts';
 import { type Emit, type EventBody, type Failure, type RunCounts, type RunStatus, stamped } from './events.ts';
 import { type Ending, execute } from './execute.ts';
 import type { Executor, OrderListener } from './executor.ts';
-import { openLocal } from './executors/local.ts';
+import { type ExecutorName, openExecutor } from './executors/open.ts';
 import type { Graph, Resources, Task } from './graph.ts';
 import { explainer, forcedTasks, type PlanOptions } from './plan.ts';
-import { granted, machineResources, openPools, type Pools } from './pools.ts';
+import { granted, openPools, type Pools } from './pools.ts';
 import { enterRun } from './presence.ts';
 import { criticalPath } from './priority.ts';
 import { publish, type Result } from './publish.ts';
@@ -23,13 +23,15 @@ import type { Reason } from './why.ts';
 import type { Workspace } from './workspace.ts';
 
 export interface RunOptions extends PlanOptions {
-  /** The most tasks at a time; as many as there are cores if not given. */
+  /** The most tasks at a time; as many as there are cores if not given, and 100 on a cluster. */
   readonly jobs?: number;
   /** Whether tasks that do not depend on a failed one still start. */
   readonly keepGoing?: boolean;
   /** Interrupts the run: nothing new starts, what runs is ended. */
   readonly signal?: AbortSignal;
-  /** What there is to share out; what the machine has if not given. */
+  /** Where tasks run; on this machine if not given. */
+  readonly executor?: ExecutorName;
+  /** What there is to share out on this machine; what it has if not given. */
   readonly pools?: Partial<Resources>;
 }
 
@@ -143,14 +145,7 @@ class Run {
       say(body);
     };
     this.#states = new States((task, from, to) => say({ type: 'task-state', task, from, to }));
-    const total = { ...machineResources(), ...options.pools };
-    this.#executor = openLocal(
-      join(workspace.project.cache, 'work'),
-      () => workspace.stages.workerEntry(),
-      record.id,
-      total,
-      options.jobs ?? Math.max(1, Math.floor(total.cpu)),
-    );
+    this.#executor = openExecutor(options.executor ?? 'local', workspace, record, options);
     this.#pools = openPools(this.#executor.total, this.#executor.jobs);
     this.#explain = explainer(workspace, graph, facts);
     for (const task of tasks) {
