@@ -3,6 +3,7 @@ import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { pick } from '../environment.ts';
 import { thisHost } from '../host.ts';
+import { Masker } from '../secrets.ts';
 import { supervised } from '../supervise.ts';
 import { startWorker } from '../workers.ts';
 import { JobFiles, type LastWord, type Told, type WrittenOrder } from './jobs_folder.ts';
@@ -14,7 +15,9 @@ const folder = process.argv[2]!;
 const files = new JobFiles(dirname(folder), basename(folder));
 const order = JSON.parse(readFileSync(join(folder, 'order.json'), 'utf8')) as WrittenOrder;
 
-const tell = (told: Told) => appendFileSync(files.replies, `${JSON.stringify(told)}\n`);
+const secrets = pick(process.env, order.secrets);
+const masker = new Masker(secrets);
+const tell = (told: Told) => appendFileSync(files.replies, `${masker.text(JSON.stringify(told))}\n`);
 const controller = new AbortController();
 process.on('SIGTERM', () => controller.abort());
 
@@ -28,7 +31,7 @@ const startedAt = new Date().toISOString();
 const begun = performance.now();
 const complaint = await supervised(
   worker,
-  { ...order.job, secrets: pick(process.env, order.secrets) },
+  { ...order.job, secrets },
   {
     progress: (done, total) => tell({ type: 'progress', done, total }),
     warn: (message) => tell({ type: 'warning', message }),
