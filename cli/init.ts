@@ -2,7 +2,8 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { UsageError } from '../engine/errors.ts';
-import { print, printJson, shellWord } from './text.ts';
+import { shellWord } from '../engine/shell_word.ts';
+import { print, printJson } from './text.ts';
 
 export interface InitOptions {
   readonly json?: true;

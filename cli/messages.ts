@@ -2,7 +2,8 @@
 import { join, relative } from 'node:path';
 import type { Event, RunCounts } from '../engine/events.ts';
 import type { Graph } from '../engine/graph.ts';
-import { columns, count, duration, paint, shellWord, wrap } from './text.ts';
+import { shellWord } from '../engine/shell_word.ts';
+import { columns, count, duration, paint, size, wrap } from './text.ts';
 
 type Of<T extends Event['type']> = Extract<Event, { type: T }>;
 
@@ -43,9 +44,24 @@ export function noteText(event: Event, run: string): string | null {
       return `${paint('yellow', event.task)} gave another result than in run ${event.earlier}, with the same key: ${event.artifacts.join(', ')}`;
     case 'quarantined':
       return `${paint('yellow', 'damaged')}: ${event.path}: ${event.problem}`;
+    case 'remote-resting':
+      return `${paint('yellow', 'note')}: the shared cache ${event.remote} is out of order and left alone for ${duration(event.seconds)}: ${event.problem}`;
+    case 'remote-distrusted':
+      return `${paint('yellow', 'note')}: the shared cache ${event.remote} is not believed: the record of ${event.key.slice(0, 12)} ${event.problem}`;
+    case 'remote-tally':
+      return tallyText(event);
     default:
       return null;
   }
+}
+
+/** @returns what came from a shared cache and went there. */
+function tallyText({ remote, taken, takenBytes, sent, sentBytes, unsent }: Of<'remote-tally'>): string {
+  const parts: string[] = [];
+  if (taken > 0) parts.push(`${count(taken, 'result')} taken (${size(takenBytes)})`);
+  if (sent > 0) parts.push(`${count(sent, 'result')} sent (${size(sentBytes)})`);
+  if (unsent > 0) parts.push(`${count(unsent, 'result')} not sent: \`pipe cache push\` tries again`);
+  return `shared cache ${remote}: ${parts.join(', ')}`;
 }
 
 /** @returns the last words of a run; one line if nothing was executed. */

@@ -1,5 +1,6 @@
 /** The command line: every command with its arguments, options, help and examples. Each is loaded when it is asked for. */
-import { Command, InvalidArgumentError, Option } from 'commander';
+import { Argument, Command, InvalidArgumentError, Option } from 'commander';
+import type { CacheAction } from './cache.ts';
 import type { GraphFormat } from './dag.ts';
 import type { LineageFormat } from './lineage.ts';
 
@@ -40,7 +41,13 @@ function runCommands(program: Command, finish: Finish): void {
   withRequest(
     command(program, 'run', '[FILE] [TARGETS...]', 'Run a pipeline: what is not up to date, and nothing else.'),
   )
-    .option('-j, --jobs <n>', 'tasks at a time (as many as there are cores)', wholeNumber)
+    .option('-j, --jobs <n>', 'tasks at a time (as many as there are cores; 100 on a cluster)', wholeNumber)
+    .addOption(
+      new Option('--executor <name>', 'where tasks run: on this machine, or as jobs of a Slurm cluster')
+        .choices(['local', 'slurm'])
+        .default('local')
+        .env('PIPE_EXECUTOR'),
+    )
     .option('-k, --keep-going', 'go on with what does not depend on a failed task')
     .option('-n, --dry-run', 'say what would run, and why')
     .option('--force', 'run the targets (or all tasks) though they are up to date')
@@ -52,6 +59,7 @@ function runCommands(program: Command, finish: Finish): void {
         'pipe run layer-sensitivity train -j 4         only train, and what it needs',
         "pipe run layer-sensitivity 'train[*seed=42]'  the tasks of one seed",
         'pipe run layer-sensitivity --profile alpaca --set train.rank=16',
+        'pipe run layer-sensitivity --executor slurm',
       ),
     )
     .argument('[args...]')
@@ -103,7 +111,7 @@ function runCommands(program: Command, finish: Finish): void {
     .action(async (file: string | undefined, options) => finish(await (await import('./dag.ts')).dag(file, options)));
 }
 
-/** Commands that look at what runs left behind: log, lineage, diff, verify, gc. */
+/** Commands that look at what runs left behind: log, lineage, diff, verify, gc, cache. */
 function storeCommands(program: Command, finish: Finish): void {
   command(program, 'log', 'TASK [FILE]', "Print a task's log: of its last failure or result.")
     .option('--run <run>', 'of this run')
@@ -189,10 +197,55 @@ A run is named by its id or the beginning of it, or by latest and previous.`,
     .option('--json', 'as JSON')
     .addHelpText('after', examples('pipe gc --dry-run', 'pipe gc --keep-runs 3 --max-size 2GB'))
     .action(async (options) => finish(await (await import('./gc.ts')).gc(options)));
+
+  withRequest(
+    command(
+      program,
+      'cache',
+      'push|pull|stat [FILE] [TARGETS...]',
+      'The shared cache: send to it, fetch from it, ask it.',
+    ),
+  )
+    .option('--json', 'as JSON')
+    .addHelpText(
+      'after',
+      `
+push sends what the shared cache lacks: all of cache/, or what FILE needs. pull
+fetches the results of a pipeline, whole. stat asks whether it answers, and how
+much of cache/ it has. A run does what it needs by itself.
+${examples(
+  'pipe cache stat',
+  'pipe cache push',
+  'pipe cache pull layer-sensitivity',
+  'PIPE_CACHE_REMOTE=https://cache.example.org/pipe pipe cache stat',
+)}`,
+    )
+    .addArgument(new Argument('<action>', 'what to do').choices(['push', 'pull', 'stat']))
+    .argument('[args...]')
+    .action(async (action: CacheAction, args: string[], options) =>
+      finish(await (await import('./cache.ts')).cache(action, args, options)),
+    );
 }
 
-/** Commands about the project: stages, init. */
+/** Commands about the project: stages, advise, init. */
 function projectCommands(program: Command, finish: Finish): void {
+  command(program, 'advise', '', 'Say which precision, rank and batch of a fine-tuning fit into a memory.')
+    .requiredOption('--memory <size>', 'what there is (8GB, 24GiB)')
+    .option('--model <name>', 'a model by name, or a checkpoint folder (gpt2-medium)')
+    .option('--targets <matrices>', 'what bears adapters: qv, q+k+v+o, attention, all (q+v)')
+    .option('--rank <n>', 'a rank to plan (repeatable; 2, 4, 8, 16)', collect(wholeNumber))
+    .option('--length <n>', 'tokens of a sequence (512)', wholeNumber)
+    .option('--results <folder>', 'where to look for measured quality (results/)')
+    .option('--json', 'as JSON')
+    .addHelpText(
+      'after',
+      examples(
+        'pipe advise --model gpt2-medium --memory 8GB',
+        'pipe advise --model gpt2-xl --memory 24GiB --targets qkvo --rank 8 --rank 64',
+      ),
+    )
+    .action(async (options) => finish(await (await import('./advise.ts')).advise(options)));
+
   command(program, 'stages', '[NAME]', 'List the stage modules, or say all about one: parameters, inputs, outputs.')
     .option('--json', 'as JSON')
     .addHelpText('after', examples('pipe stages', 'pipe stages train'))
@@ -215,11 +268,15 @@ function command(program: Command, name: string, usage: string, description: str
 }
 
 function withRequest(target: Command): Command {
-  const collect = (value: string, all: readonly string[] = []) => [...all, value];
   return target
     .option('--profile <name>', 'take the params of a profile')
-    .option('--param <name=value>', 'set a param of the pipeline (YAML or JSON; repeatable)', collect)
-    .option('--set <stage.param=value>', 'set a parameter of one stage (repeatable)', collect);
+    .option('--param <name=value>', 'set a param of the pipeline (YAML or JSON; repeatable)', collect(String))
+    .option('--set <stage.param=value>', 'set a parameter of one stage (repeatable)', collect(String));
+}
+
+/** An option that may be given again and again: the list of its values. */
+function collect<T>(parse: (text: string) => T): (text: string, all?: readonly T[]) => readonly T[] {
+  return (text, all = []) => [...all, parse(text)];
 }
 
 function format<F extends string>(choices: readonly F[]): Option {

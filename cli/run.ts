@@ -1,4 +1,5 @@
 /** `pipe run`: runs what is not up to date, and shows how it goes. */
+import type { ExecutorName } from '../engine/executors/open.ts';
 import { makePlan } from '../engine/plan.ts';
 import { type RunOutcome, runPipeline } from '../engine/run.ts';
 import { LineReport } from './lines.ts';
@@ -10,6 +11,7 @@ import { isWatched, print, printJson } from './text.ts';
 
 export interface RunCommandOptions extends RequestOptions {
   readonly jobs?: number;
+  readonly executor: ExecutorName;
   readonly keepGoing?: true;
   readonly dryRun?: true;
   readonly force?: true;
@@ -39,6 +41,7 @@ export function run(args: readonly string[], options: RunCommandOptions): Promis
           targets,
           ...force,
           ...jobs,
+          executor: options.executor,
           keepGoing: options.keepGoing ?? false,
           signal: interruption.signal,
         };

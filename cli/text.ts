@@ -66,11 +66,6 @@ export function shorten(text: string, width: number): string {
   return `${text.slice(0, head)}…${text.slice(text.length - (width - 1 - head))}`;
 }
 
-/** @returns the text, quoted for a shell if it needs to be. */
-export function shellWord(text: string): string {
-  return /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
-}
-
 /** @returns the text cut into lines of at most `width` characters at spaces, each after `indent`. */
 export function wrap(text: string, width: number, indent: string): string {
   const lines: string[] = [];

@@ -8,6 +8,7 @@ import type { Task } from './graph.ts';
 import { manifestKey, manifestOf } from './manifest.ts';
 import type { Result } from './publish.ts';
 import type { Artifact, Digest, Manifest, TaskRecord } from './record.ts';
+import { missingSecret } from './secrets.ts';
 import type { Workspace } from './workspace.ts';
 
 /** What the graph's tasks take from outside the graph, digested: code and files. */
@@ -59,7 +60,10 @@ export function brokenBecause(task: Task, facts: Facts): string | null {
     const problem = facts.unreadable.get(path);
     if (problem !== undefined) return `${sourceName(name)}: ${problem}`;
   }
-  return null;
+  const missing = missingSecret(task);
+  return missing === null
+    ? null
+    : `its secret ${missing} is not set: put it into the environment, \`export ${missing}=...\``;
 }
 
 /** The keys behind a task's inputs, as its record keeps them. */
@@ -84,7 +88,7 @@ export function lineageText(
 
 /** The manifest and key of a task whose producers are done and that is not broken. */
 export function identify(
-  workspace: Pick<Workspace, 'store'>,
+  workspace: Pick<Workspace, 'store' | 'fingerprints'>,
   task: Task,
   facts: Facts,
   resultOf: (task: string) => Result,
@@ -93,6 +97,7 @@ export function identify(
     code: (module) => facts.code.get(module)!.digest,
     file: (path) => facts.files.get(path)!.digest,
     artifact: (id, name) => resultOf(id).outputs[name]!,
+    secret: (name) => workspace.fingerprints.of(name, process.env[name]!),
     lineage: () => sha256(lineageText(workspace, task, resultOf)),
   });
   return { manifest, key: manifestKey(manifest) };

@@ -1,21 +1,23 @@
 /** One attempt at a task: its private folder, the inputs laid out in it, and the check of what the task left there. */
 import {
+  constants,
   copyFileSync,
   lstatSync,
   mkdirSync,
   readdirSync,
   realpathSync,
+  renameSync,
   rmSync,
   type Stats,
   statSync,
-  unlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { basename, isAbsolute, join, relative, sep } from 'node:path';
+import { basename, dirname, join, relative, sep } from 'node:path';
 import type { Failure } from './events.ts';
 import type { Place } from './executor.ts';
 import type { Task } from './graph.ts';
 import { isAlive, parseIdentity } from './identity.ts';
+import { isHeldBy, pathProblem } from './paths.ts';
 import type { Artifact } from './record.ts';
 import type { Member } from './stage.ts';
 import { type Deposit, namesIn, removeTree, type Store } from './store.ts';
@@ -112,10 +114,8 @@ function writeLineage(folder: string, text: string): string {
 }
 
 function checkedPath(name: string, path: string): string {
-  const inside = relative('/home', join('/home', path));
-  if (isAbsolute(path) || inside === '' || inside.startsWith('..')) {
-    throw new AttemptError('escape', `output \`${name}\` has the path ${path}, which leaves the task's folder`);
-  }
+  const problem = pathProblem(path);
+  if (problem !== null) throw new AttemptError('escape', `output \`${name}\` leaves the task's folder: ${problem}`);
   return path;
 }
 
@@ -137,6 +137,12 @@ export async function collectOutputs(
       `wrote ${strangers.join(', ')} beside its folder: outputs belong at the paths that it is given`,
     );
   }
+  if (!lstatSync(attempt.folder).isDirectory()) {
+    throw new AttemptError(
+      'escape',
+      'put something else in the place of its folder: write to the paths that are given',
+    );
+  }
   const written = Object.entries(attempt.outputs).map(
     ([name, path]) => [name, path, lstatSync(path, { throwIfNoEntry: false })] as const,
   );
@@ -146,21 +152,37 @@ export async function collectOutputs(
     throw new AttemptError('unwritten-output', `ended well but did not write its output ${names}`);
   }
   const artifacts: Record<string, Artifact> = {};
-  for (const [name, path, stat] of written) settleLinks(name, path, stat!, attempt.folder);
+  for (const [name, path, stat] of written) {
+    // A link in the place of a folder above it would have a file of elsewhere taken into the store, and moved there.
+    if (dirname(path) !== attempt.folder && !isHeldBy(path, attempt.folder)) {
+      const shown = relative(attempt.folder, path);
+      throw new AttemptError(
+        'escape',
+        `output \`${name}\`: a folder above ${shown} is a link out of the task's folder`,
+      );
+    }
+    settleLinks(name, path, stat!, attempt.folder);
+  }
   for (const [name, path, stat] of written) {
     artifacts[name] = stat!.isDirectory() ? await deposit.adoptFolder(path) : await deposit.adoptFile(path);
   }
   return artifacts;
 }
 
-/** Replaces links that stay inside the private folder by what they point to; refuses those that leave, and odd files. */
+/**
+ * Replaces links that stay inside the private folder by what they point to, and a file that has another name elsewhere (a
+ * hard link) by a copy, because the store makes its files read-only. Refuses links that leave, and odd files.
+ */
 function settleLinks(name: string, path: string, stat: Stats, attemptFolder: string): void {
-  if (stat.isFile()) return;
   if (stat.isDirectory()) {
     for (const entry of readdirSync(path)) {
       const below = join(path, entry);
       settleLinks(name, below, lstatSync(below), attemptFolder);
     }
+    return;
+  }
+  if (stat.isFile()) {
+    if (stat.nlink > 1) replaceBy(path, path);
     return;
   }
   const folder = realpathSync(attemptFolder);
@@ -183,8 +205,14 @@ function settleLinks(name: string, path: string, stat: Stats, attemptFolder: str
   if (!statSync(target).isFile()) {
     throw new AttemptError('escape', `output \`${name}\`: ${shown} is a link to a folder: copy the content instead`);
   }
-  unlinkSync(path);
-  copyFileSync(target, path);
+  replaceBy(target, path);
+}
+
+/** Puts a copy of a file in the place of a link. */
+function replaceBy(target: string, path: string): void {
+  const copy = `${path}.copy-${process.pid}`;
+  copyFileSync(target, copy, constants.COPYFILE_FICLONE);
+  renameSync(copy, path);
 }
 
 /** Removes the private folders and worker logs of processes that have died. */

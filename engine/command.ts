@@ -1,11 +1,14 @@
 /** Runs a task's command: placeholders replaced, an environment that holds only what is declared. */
+import { spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { commonEnvironment } from './environment.ts';
+import { messageOf } from './errors.ts';
 import type { CommandJob, Complaint } from './protocol.ts';
+import { Masker } from './secrets.ts';
+import { shellWord } from './shell_word.ts';
 import type { Member } from './stage.ts';
-
-/** Variables that a command gets from the user's environment: what programs cannot do without. */
-const passedOn = ['PATH', 'HOME', 'LANG'];
 
 type Places = Pick<CommandJob, 'inputs' | 'outputs'>;
 
@@ -29,26 +32,24 @@ function fillWord(word: string, places: Places): string[] {
 /** Replaces placeholders in a shell's command line by quoted paths. */
 function fillLine(line: string, places: Places): string {
   return line.replaceAll(placeholder, (_, kind: string, name: string) =>
-    pathsOf(kind, name, places)
-      .map((path) => (/^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`))
-      .join(' '),
+    pathsOf(kind, name, places).map(shellWord).join(' '),
   );
 }
 
 /**
- * Makes the environment of a command, and the folders that it names: what the task declares, PATH, HOME, LANG, TMPDIR (the scratch folder), and `PIPE_IN_name`
- * and `PIPE_OUT_name` with the paths; for a fan-in, the path of a JSON file with the list of `{ path, axes }`.
+ * Makes the environment of a command, and the folders that it names: what the task declares, its secrets, what every task
+ * gets, TMPDIR (the scratch folder), and `PIPE_IN_name` and `PIPE_OUT_name` with the paths; for a fan-in, the path of a JSON
+ * file with the list of `{ path, axes }`.
  */
 function makeEnvironment(job: CommandJob): Record<string, string> {
   mkdirSync(job.scratch, { recursive: true });
-  const env: Record<string, string> = { TMPDIR: job.scratch };
-  for (const name of passedOn) if (process.env[name] !== undefined) env[name] = process.env[name];
+  const env: Record<string, string> = { ...commonEnvironment(), TMPDIR: job.scratch };
   const variable = (prefix: string, name: string) => `${prefix}_${name.replaceAll(/\W/g, '_')}`;
   for (const [name, value] of Object.entries(job.inputs)) {
     env[variable('PIPE_IN', name)] = typeof value === 'string' ? value : listFile(job.scratch, name, value);
   }
   for (const [name, path] of Object.entries(job.outputs)) env[variable('PIPE_OUT', name)] = path;
-  return { ...env, ...job.env };
+  return { ...env, ...job.env, ...job.secrets };
 }
 
 function listFile(scratch: string, name: string, members: readonly Member[]): string {
@@ -66,27 +67,52 @@ function programOf(job: CommandJob): [string, string[]] {
   return [file, words];
 }
 
-/** Runs a command, its output going where this process's goes. @returns null, or why it failed. */
-export async function runCommand(job: CommandJob): Promise<Complaint | null> {
-  const { execa } = await import('execa');
-  try {
-    const [file, words] = programOf(job);
-    const result = await execa(file, words, {
-      cwd: job.folder,
-      env: makeEnvironment(job),
-      extendEnv: false,
-      shell: job.shell,
-      stdin: 'ignore',
-      stdout: 'inherit',
-      stderr: 'inherit',
-      reject: false,
-    });
-    if (result.exitCode === 0) return null;
-    if (result.signal !== undefined) return { kind: 'crash', message: `the command was ended by ${result.signal}` };
-    if (result.exitCode === undefined)
-      return { kind: 'exit-code', message: result.shortMessage ?? 'the command did not start' };
-    return { kind: 'exit-code', message: `the command ended with exit code ${result.exitCode}` };
-  } catch (thrown) {
-    return { kind: 'exit-code', message: (thrown as Error).message };
-  }
+/** How long the output of a command is waited for once it has ended. */
+const graceMs = 1000;
+
+/**
+ * Runs a command, its output going where this process's goes. A process's start is most of what a small command takes, so
+ * this asks Node for nothing but the process.
+ * @returns null, or why it failed.
+ */
+export function runCommand(job: CommandJob): Promise<Complaint | null> {
+  return new Promise((resolve) => {
+    const failed = (message: string) => resolve({ kind: 'exit-code', message });
+    try {
+      const [file, words] = programOf(job);
+      const masker = new Masker(job.secrets);
+      // What may hold a secret goes through this process; all else straight to the log.
+      const output = masker.isIdle ? 'inherit' : 'pipe';
+      const child = spawn(file, words, {
+        cwd: job.folder,
+        env: makeEnvironment(job),
+        shell: job.shell,
+        stdio: ['ignore', output, output],
+      });
+      const streams = [child.stdout, child.stderr].filter((stream): stream is Readable => stream !== null);
+      const flows = streams.map((stream) => {
+        const flow = masker.flow();
+        stream.on('data', (piece: Buffer) => process.stdout.write(flow.take(piece)));
+        return flow;
+      });
+      child.on('error', (error: NodeJS.ErrnoException) =>
+        failed(error.code === 'ENOENT' ? `there is no program ${file}` : `the command did not start: ${error.message}`),
+      );
+      child.on('exit', () => {
+        if (streams.length === 0) return;
+        // What the command leaves running may keep the pipes open.
+        setTimeout(() => {
+          for (const stream of streams) stream.destroy();
+        }, graceMs).unref();
+      });
+      child.on('close', (code, signal) => {
+        for (const flow of flows) process.stdout.write(flow.end());
+        if (signal !== null) resolve({ kind: 'crash', message: `the command was ended by ${signal}` });
+        else if (code !== 0) failed(`the command ended with exit code ${code}`);
+        else resolve(null);
+      });
+    } catch (thrown) {
+      failed(messageOf(thrown));
+    }
+  });
 }

@@ -88,16 +88,33 @@ export function listingOf(entries: readonly FolderEntry[]): string {
   return `${JSON.stringify({ folder: 1, entries: sorted.map((entry) => [entry.path, entry.digest, entry.bytes]) })}\n`;
 }
 
-/** The entries of a listing. @throws Error when the text is not one. */
+/**
+ * The entries of a listing, whoever wrote it.
+ * @throws Error when the text is not one, when an entry leaves the folder, or when two entries want one place.
+ */
 export function parseListing(text: string): FolderEntry[] {
-  const value = JSON.parse(text) as { folder?: unknown; entries?: unknown };
-  if (value.folder !== 1 || !Array.isArray(value.entries)) throw new Error('not the listing of a folder');
+  const value = JSON.parse(text) as { folder?: unknown; entries?: unknown } | null;
+  if (value?.folder !== 1 || !Array.isArray(value.entries)) throw new Error('not the listing of a folder');
+  const places = new Map<string, 'file' | 'folder'>();
+  const claim = (place: string, kind: 'file' | 'folder') => {
+    const taken = places.get(place);
+    if (taken !== undefined && (taken === 'file' || kind === 'file'))
+      throw new Error(`the listing names ${place} twice`);
+    places.set(place, kind);
+  };
   return value.entries.map((entry: unknown) => {
     if (!Array.isArray(entry) || typeof entry[0] !== 'string') throw new Error('not the listing of a folder');
-    const [path, digest, bytes] = entry as [string, Digest | null, number];
-    if (path.startsWith('/') || path.split('/').includes('..')) throw new Error(`the listing names ${path}`);
-    if (digest !== null && !isDigest(digest)) throw new Error(`the listing gives ${path} no digest`);
-    return { path, digest, bytes };
+    const [path, digest, bytes] = entry as [string, unknown, unknown];
+    const isFolder = path.endsWith('/');
+    const names = (isFolder ? path.slice(0, -1) : path).split('/');
+    if (names.some((name) => name === '' || name === '.' || name === '..' || name.includes('\0'))) {
+      throw new Error(`the listing names ${JSON.stringify(path)}, which leads out of its folder`);
+    }
+    if (isFolder ? digest !== null : !isDigest(digest)) throw new Error(`the listing gives ${path} no digest`);
+    if (!Number.isSafeInteger(bytes) || (bytes as number) < 0) throw new Error(`the listing gives ${path} no size`);
+    for (let depth = 1; depth < names.length; depth++) claim(names.slice(0, depth).join('/'), 'folder');
+    claim(names.join('/'), isFolder ? 'folder' : 'file');
+    return { path, digest: digest as Digest | null, bytes: bytes as number };
   });
 }
 

@@ -36,6 +36,17 @@ export interface RunCounts {
   readonly skipped: number;
 }
 
+/** How many results a shared cache gave and took. */
+export interface RemoteTally {
+  /** Results that were there, and the bytes of those blobs that were needed here. */
+  readonly taken: number;
+  readonly takenBytes: number;
+  readonly sent: number;
+  readonly sentBytes: number;
+  /** Results that could not be sent. */
+  readonly unsent: number;
+}
+
 export type RunStatus = 'done' | 'failed' | 'interrupted';
 
 /** What an event says, apart from when. */
@@ -93,6 +104,12 @@ export type EventBody =
       /** The run that the earlier result is of. */
       readonly earlier: string;
     }
+  /** A shared cache is out of order and is not asked for some time. */
+  | { readonly type: 'remote-resting'; readonly remote: string; readonly problem: string; readonly seconds: number }
+  /** A record of a shared cache that is not believed: it counts as absent. */
+  | { readonly type: 'remote-distrusted'; readonly remote: string; readonly key: Digest; readonly problem: string }
+  /** What a run had to do with a shared cache; bytes as they crossed the network. */
+  | ({ readonly type: 'remote-tally'; readonly remote: string } & RemoteTally)
   /** What a task tells the person who runs the pipeline; the same message once a run. */
   | { readonly type: 'warning'; readonly task: string; readonly message: string }
   | {

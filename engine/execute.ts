@@ -3,6 +3,7 @@ import { join, relative } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Facts, lineageText, outsideFiles, producerKeys, sourceName } from './assess.ts';
 import { type Attempt, AttemptError, beginAttempt, collectOutputs } from './attempt.ts';
+import { pick, taskEnvironment } from './environment.ts';
 import { messageOf } from './errors.ts';
 import type { Failure } from './events.ts';
 import { type Executor, type Order, type OrderListener, UnavailableError } from './executor.ts';
@@ -13,6 +14,7 @@ import { canonicalJson } from './manifest.ts';
 import type { Job } from './protocol.ts';
 import type { Result } from './publish.ts';
 import type { Digest, Manifest, TaskRecord } from './record.ts';
+import { Masker, secretsOf } from './secrets.ts';
 import { producersOf } from './select.ts';
 import type { Workspace } from './workspace.ts';
 
@@ -51,6 +53,7 @@ export async function execute(
   const { store } = workspace;
   const measurements: Record<string, number | string> = {};
   let attempt: Attempt | null = null;
+  const masker = new Masker(pick(process.env, task.secrets));
   let log: Buffer = Buffer.alloc(0);
   try {
     signal.throwIfAborted();
@@ -62,18 +65,21 @@ export async function execute(
       order,
       {
         ...listener,
-        measure(name, value) {
+        warn: (message) => listener.warn(masker.text(message)),
+        measure(name, given) {
+          const value = typeof given === 'string' ? masker.text(given) : given;
           measurements[name] = value;
           listener.measure(name, value);
         },
       },
       signal,
     );
-    log = ended.log;
+    log = masker.bytes(ended.log);
     if (signal.aborted) return { kind: 'cancelled' };
     if (ended.complaint !== null) {
       const { kind, message, stack } = ended.complaint;
-      return failed(log, task, kind, nameInputs(message, task, attempt.inputs), stack);
+      const shown = masker.text(nameInputs(message, task, attempt.inputs));
+      return failed(log, task, kind, shown, stack === undefined ? stack : masker.text(stack));
     }
     await checkInputs(workspace, execution, 'after');
     const deposit = store.deposit();
@@ -141,7 +147,7 @@ async function orderOf(workspace: Workspace, executor: Executor, execution: Exec
 
 async function jobOf(workspace: Workspace, { task, resources }: Execution, attempt: Attempt): Promise<Job> {
   const { inputs, outputs, folder, scratch } = attempt;
-  const common = { inputs, outputs, folder, scratch, env: task.env };
+  const common = { inputs, outputs, folder, scratch, env: taskEnvironment(task), secrets: secretsOf(task) };
   if (task.action.kind === 'run') {
     const { kind: _, ...command } = task.action;
     return { type: 'command', ...common, ...command };

@@ -35,19 +35,24 @@ export interface OrderListener extends Listener {
 }
 
 /** How an attempt ended; what it left in its folder is the engine's to check and to record. */
-export interface Ended {
-  /**
-   * Null if it ended well. The kind `lost` says that the place where it ran was taken away (a dead node, preemption): the
-   * engine tries again, whatever the task's `retry` is.
-   */
-  readonly complaint: Complaint | null;
-  readonly log: Buffer;
-  readonly startedAt: Date;
-  readonly seconds: number;
-  readonly host: Host;
-  /** Null on this machine. */
-  readonly job: JobName | null;
-}
+export type Ended =
+  | {
+      /**
+       * The kind `lost` says that the place where it ran was taken away (a dead node, preemption): the engine tries again,
+       * whatever the task's `retry` is.
+       */
+      readonly complaint: Complaint;
+      readonly log: Buffer;
+    }
+  | {
+      readonly complaint: null;
+      readonly log: Buffer;
+      readonly startedAt: Date;
+      readonly seconds: number;
+      readonly host: Host;
+      /** Null on this machine. */
+      readonly job: JobName | null;
+    };
 
 /**
  * Runs attempts. The engine decides what runs and when, holds the dependencies, lays out folders and records results; an

@@ -60,6 +60,8 @@ export async function expandPipeline(pipeline: Pipeline, options: ExpandOptions)
         params: settings.params,
         sources: settings.sources,
         env: settings.env,
+        environment: settings.environment,
+        secrets: settings.secrets,
         inputs: links.inputs,
         outputs: settings.outputs,
         needs: links.needs,

@@ -57,6 +57,10 @@ export interface Task {
   /** Names of the parameters (`format: 'source'`) whose value is a local path, absolute here: their content joins the key. */
   readonly sources: readonly string[];
   readonly env: Readonly<Record<string, string>>;
+  /** Variables of the user's environment that the stage module asks for: outside the key. */
+  readonly environment: readonly string[];
+  /** Variables of the user's environment that must be set and are shown to nobody: a fingerprint of each joins the key. */
+  readonly secrets: readonly string[];
   readonly inputs: Readonly<Record<string, InputRef>>;
   /** Artifact name -> path inside the task's private folder. */
   readonly outputs: Readonly<Record<string, string>>;

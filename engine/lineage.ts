@@ -6,7 +6,7 @@ import { UsageError } from './errors.ts';
 import { lineageName } from './manifest.ts';
 import { readPublications } from './publish.ts';
 import type { Artifact, Digest, Host, Manifest, TaskRecord } from './record.ts';
-import { listRuns } from './runs.ts';
+import { listRuns, outcomeOf } from './runs.ts';
 import { namesIn } from './store.ts';
 import type { Workspace } from './workspace.ts';
 
@@ -107,13 +107,16 @@ export function lineage(workspace: Workspace, target: string, options: LineageOp
         edges.push({ from: digest, to: key, input, digest, artifact: null });
         continue;
       }
-      const maker = (producer === undefined ? null : store.catalog.find(producer)) ?? makers.get(digest)?.[0];
+      // It may be of a shared cache, whose record is here and in no catalog.
+      const isRecorded = producer !== undefined && store.readRecord(producer) !== null;
+      const maker = isRecorded ? producer : makers.get(digest)?.[0]?.key;
       if (maker === undefined) {
         throw new UsageError(`no record says what made ${digest.slice(0, 12)}, input \`${input}\` of ${record.task}`);
       }
-      const artifact = Object.keys(maker.outputs).find((name) => maker.outputs[name]!.digest === digest) ?? null;
-      edges.push({ from: maker.key, to: key, input, digest, artifact });
-      open.push(maker.key);
+      const outputs = store.readRecord(maker)?.outputs ?? {};
+      const artifact = Object.keys(outputs).find((name) => outputs[name]!.digest === digest) ?? null;
+      edges.push({ from: maker, to: key, input, digest, artifact });
+      open.push(maker);
     }
   }
   return { target, root, nodes: [...nodes.values()], edges };
@@ -177,7 +180,7 @@ function keyOf(workspace: Workspace, target: string, { cwd, pipeline }: LineageO
   }
   for (const run of listRuns(store.cache)) {
     if (pipeline !== undefined && run.pipeline !== pipeline) continue;
-    const key = run.tasks[target]?.key;
+    const key = outcomeOf(run, target)?.key;
     if (key !== undefined && key !== null && store.catalog.find(key) !== null) return key;
   }
   if (pipeline !== undefined) throw new UsageError(`no run of ${pipeline} holds a result of ${target}`);

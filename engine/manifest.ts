@@ -42,6 +42,8 @@ export interface Surroundings {
   file(path: string): Digest;
   /** The artifact that a finished task gave. */
   artifact(task: string, name: string): Artifact;
+  /** Fingerprint of a secret. */
+  secret(name: string): string;
   /** Digest of the lineage of the task's inputs. */
   lineage(task: Task): Digest;
 }
@@ -80,6 +82,9 @@ export function manifestOf(task: Task, around: Surroundings): Manifest {
     code: action.kind === 'uses' ? around.code(action.module) : null,
     params,
     env: task.env,
+    ...(task.secrets.length === 0
+      ? {}
+      : { secrets: Object.fromEntries(task.secrets.map((name) => [name, around.secret(name)])) }),
     inputs,
     outputs: task.outputs,
   };

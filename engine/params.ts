@@ -1,5 +1,5 @@
 /** Gives the pipeline's params their values: the file's, a profile's, the command line's. */
-import { parseDocument } from 'yaml';
+import { isScalar, parseDocument } from 'yaml';
 import { type DiagnosticList, type Span, sourceText } from './diagnostics.ts';
 import type { Pipeline } from './include.ts';
 import type { Entry } from './parse.ts';
@@ -32,6 +32,10 @@ export function parseAssignment(option: string, text: string, diagnostics: Diagn
     return null;
   }
   const path = text.slice(0, equals).split('.');
+  if (path.includes('__proto__')) {
+    diagnostics.report({ source, start: 0, end: equals }, 'the name "__proto__" is not allowed', 'choose another name');
+    return null;
+  }
   const raw = text.slice(equals + 1);
   const span = { source, start: 0, end: equals };
   if (/^\s*[[{"']/.test(raw)) {
@@ -39,8 +43,9 @@ export function parseAssignment(option: string, text: string, diagnostics: Diagn
     const node = parseYaml(source, diagnostics, ' '.repeat(equals + 1) + raw);
     return node === null ? null : { path, value: toJson(node), span };
   }
-  const scalar = parseDocument(raw);
-  const value: unknown = scalar.errors.length === 0 ? scalar.toJS() : raw;
+  const { contents, errors } = parseDocument(raw);
+  // Only what is a plain scalar is given a value: an alias or a block of YAML on a command line is text.
+  const value: unknown = errors.length === 0 && isScalar(contents) ? contents.value : contents === null ? null : raw;
   const plain = value === null || typeof value === 'boolean' || (typeof value === 'number' && Number.isFinite(value));
   return { path, value: plain ? (value as Json) : raw, span };
 }

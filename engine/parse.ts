@@ -25,6 +25,7 @@ export interface StageDeclaration {
   readonly needs: readonly ScalarNode[];
   readonly matrix: Template | null;
   readonly env: ReadonlyMap<string, Entry>;
+  readonly secrets: readonly ScalarNode[];
   readonly timeout: Template | null;
   readonly retry: Template | null;
   readonly cpu: Template | null;
@@ -115,6 +116,7 @@ class PipelineParser {
     const limits = {
       needs: scalars(this.#at(node, 'needs')),
       env: this.#entries(this.#mapAt(node, 'env')),
+      secrets: scalars(this.#at(node, 'secrets')),
       timeout: this.#templateAt(node, 'timeout'),
       retry: this.#templateAt(node, 'retry'),
       cpu: this.#templateAt(resources, 'cpu'),

@@ -1,17 +1,32 @@
-/** Relative paths that must stay inside their folder. */
-import { posix } from 'node:path';
+/** Relative paths that must stay inside their folder: as they are written, and as symbolic links bend them. */
+import { realpathSync } from 'node:fs';
+import { dirname, posix, sep } from 'node:path';
 
 /** @returns why `path` does not name something inside its folder, or null when it does. */
 export function pathProblem(path: string): string | null {
   if (path.trim() === '') return 'the path is empty';
   if (path.includes('\0')) return 'the path holds a null character';
   if (posix.isAbsolute(path) || /^[A-Za-z]:[\\/]/.test(path)) return `${path} is absolute`;
-  const normal = posix.normalize(path.replaceAll('\\', '/'));
-  if (normal === '..' || normal.startsWith('../')) return `${path} leads out of its folder`;
-  return normal === '.' || normal === './' ? `${path} is the folder itself` : null;
+  // A backslash parts names on some systems and stands in one on others: the path must stay inside either way.
+  for (const spelling of [path, path.replaceAll('\\', '/')]) {
+    const normal = posix.normalize(spelling);
+    if (normal === '..' || normal.startsWith('../')) return `${path} leads out of its folder`;
+    if (normal === '.' || normal === './' || normal.startsWith('/')) return `${path} is the folder itself`;
+  }
+  return null;
 }
 
 /** @returns the path without `.`, `..`, doubled and trailing slashes: one spelling for one place. */
 export function normalPath(path: string): string {
   return posix.normalize(path).replace(/\/$/, '');
+}
+
+/**
+ * Whether the folder that holds `path` lies in `folder`, or is it, once symbolic links are followed. The path itself may be
+ * anything, or not be there.
+ */
+export function isHeldBy(path: string, folder: string): boolean {
+  const root = realpathSync(folder);
+  const holder = realpathSync(dirname(path));
+  return holder === root || holder.startsWith(root + sep);
 }

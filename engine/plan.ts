@@ -7,6 +7,7 @@ import { readCodeListing } from './code.ts';
 import type { Graph, Task } from './graph.ts';
 import { canonicalJson } from './manifest.ts';
 import type { Digest, Manifest } from './record.ts';
+import type { Known } from './remote/ahead.ts';
 import { openHistory } from './runs.ts';
 import { producersOf, selectTasks, tasksNamed } from './select.ts';
 import { differencesOf, type Reason } from './why.ts';
@@ -14,7 +15,7 @@ import type { Workspace } from './workspace.ts';
 
 /** A task and whether its result is there. `pending`: producers are stale; their results may come out equal, and this one fresh. */
 export type PlannedTask =
-  | { readonly task: Task; readonly state: 'fresh'; readonly key: Digest; readonly entry: Entry }
+  | { readonly task: Task; readonly state: 'fresh'; readonly key: Digest; readonly entry: Finished }
   | {
       readonly task: Task;
       readonly state: 'stale';
@@ -24,6 +25,9 @@ export type PlannedTask =
     }
   | { readonly task: Task; readonly state: 'pending'; readonly waitsFor: readonly string[]; readonly reason: Reason }
   | { readonly task: Task; readonly state: 'broken'; readonly message: string };
+
+/** What is told of a result: of the store, or of the shared cache. */
+type Finished = Omit<Entry, 'others'>;
 
 export interface RunPlan {
   readonly graph: Graph;
@@ -54,16 +58,19 @@ export async function makePlan(workspace: Workspace, graph: Graph, options: Plan
   const forced = forcedTasks(graph, options.force);
   const because = explainer(workspace, graph, facts);
   const { catalog } = workspace.store;
-  const fresh = new Map<string, Entry>();
-  const counts = { fresh: 0, stale: 0, pending: 0, broken: 0 };
 
-  const planned = tasks.map((task): PlannedTask => {
+  const look = (given: ReadonlyMap<string, Known>): PlannedTask[] => {
+    const fresh = new Map<string, Finished>();
+    return tasks.map((task) => planOne(task, fresh, given));
+  };
+  const planOne = (task: Task, fresh: Map<string, Finished>, given: ReadonlyMap<string, Known>): PlannedTask => {
     const waitsFor = producersOf(task).filter((id) => !fresh.has(id));
     if (waitsFor.length > 0) return { task, state: 'pending', waitsFor, reason: { kind: 'upstream', tasks: waitsFor } };
     const message = brokenBecause(task, facts);
     if (message !== null) return { task, state: 'broken', message };
     const { manifest, key } = identify(workspace, task, facts, (id) => fresh.get(id)!);
-    const entry = catalog.find(key);
+    const known = given.get(task.id);
+    const entry = catalog.find(key) ?? (known?.key === key ? known.record : null);
     if (entry !== null && !forced.has(task.id)) {
       fresh.set(task.id, entry);
       return { task, state: 'fresh', key, entry };
@@ -75,7 +82,17 @@ export async function makePlan(workspace: Workspace, graph: Graph, options: Plan
       manifest,
       reason: entry === null ? because(task, key, manifest) : { kind: 'forced' },
     };
-  });
+  };
+
+  let planned = look(new Map());
+  if (workspace.mayShare && planned.some(({ state }) => state === 'stale')) {
+    const shared = await workspace.shared();
+    if (shared !== null) {
+      const { knownResults } = await import('./remote/ahead.ts');
+      planned = look(await knownResults(workspace, shared, tasks, facts, forced));
+    }
+  }
+  const counts = { fresh: 0, stale: 0, pending: 0, broken: 0 };
   for (const { state } of planned) counts[state] += 1;
   return { graph, tasks: planned, counts };
 }

@@ -12,6 +12,8 @@ export interface StageJob {
   readonly inputs: Readonly<Record<string, string | readonly Member[]>>;
   readonly outputs: Readonly<Record<string, string>>;
   readonly env: Readonly<Record<string, string>>;
+  /** Variables like those of `env` whose values are masked in what the stage writes. */
+  readonly secrets: Readonly<Record<string, string>>;
   readonly cpus: number;
   /** The task's private folder, which becomes the working directory. */
   readonly folder: string;
@@ -26,6 +28,7 @@ export type CommandJob = Command & {
   readonly inputs: Readonly<Record<string, string | readonly Member[]>>;
   readonly outputs: Readonly<Record<string, string>>;
   readonly env: Readonly<Record<string, string>>;
+  readonly secrets: Readonly<Record<string, string>>;
   readonly folder: string;
   /** Made before the command starts: it is its TMPDIR. */
   readonly scratch: string;

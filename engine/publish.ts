@@ -2,6 +2,7 @@
 import {
   constants,
   copyFileSync,
+  existsSync,
   linkSync,
   mkdirSync,
   readFileSync,
@@ -10,11 +11,12 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { dirname, isAbsolute, join, normalize, relative, sep } from 'node:path';
+import { dirname, join, relative, sep } from 'node:path';
 import { sha256, walk } from './digest.ts';
 import { UsageError } from './errors.ts';
 import type { EventBody } from './events.ts';
 import type { Graph } from './graph.ts';
+import { isHeldBy, pathProblem } from './paths.ts';
 import type { Artifact, Digest } from './record.ts';
 import { removeTree, type Store } from './store.ts';
 import { sweepTemporaries, temporaryFor, writeWhole } from './whole.ts';
@@ -36,10 +38,14 @@ export const tableName = '.pipe-publications.json';
 /** Up to this size a file is copied where blocks cannot be shared: an edit in results/ then cannot reach the store. */
 const copyBytes = 4 << 20;
 
-/** The table of a folder results/NAME; empty when there is none. */
+/**
+ * The table of a folder results/NAME; empty when there is none. The folder may come from anywhere, a clone say: a line whose
+ * path leads out of it is as if it were not there, for what the table names is also removed when it is published no more.
+ */
 export function readPublications(folder: string): Published[] {
   try {
-    return JSON.parse(readFileSync(join(folder, tableName), 'utf8')) as Published[];
+    const lines = JSON.parse(readFileSync(join(folder, tableName), 'utf8')) as Published[];
+    return lines.filter(({ path }) => typeof path === 'string' && pathProblem(path) === null);
   } catch {
     return [];
   }
@@ -82,9 +88,8 @@ export async function publish(
     const artifact = result?.outputs[name];
     if (result === null || artifact === undefined) continue;
     const to = join(folder, path);
-    if (isAbsolute(path) || normalize(relative(folder, to)).startsWith('..') || to === folder) {
-      throw new UsageError(`publication ${path} of pipeline ${graph.name} leaves results/${graph.name}/`);
-    }
+    const problem = pathProblem(path);
+    if (problem !== null) throw new UsageError(`publication of pipeline ${graph.name}: ${problem}`);
     const old = before.get(path);
     const isThere =
       old !== undefined && old.digest === artifact.digest && old.kind === artifact.kind && markOf(to) === old.mark;
@@ -96,6 +101,12 @@ export async function publish(
         continue;
       }
       sweepOnce();
+      mkdirSync(dirname(to), { recursive: true });
+      if (!isHeldBy(to, folder)) {
+        throw new UsageError(
+          `${relative(results, to)} would be published elsewhere: a folder above it is a link\n  remove the link`,
+        );
+      }
       place(store, artifact, to);
       say({ type: 'published', path: to, task, artifact: name });
     }
@@ -116,11 +127,14 @@ export async function publish(
     const wanted = new Set(graph.publications.map(({ path }) => path));
     for (const path of before.keys()) {
       if (wanted.has(path)) continue;
-      removeTree(join(folder, path));
-      removeEmptyParents(join(folder, path), folder);
+      const at = join(folder, path);
+      if (existsSync(dirname(at)) && isHeldBy(at, folder)) {
+        removeTree(at);
+        removeEmptyParents(at, folder);
+      }
       table.delete(path);
       changed = true;
-      say({ type: 'unpublished', path: join(folder, path) });
+      say({ type: 'unpublished', path: at });
     }
   }
   if (!changed) return damaged;
@@ -130,7 +144,6 @@ export async function publish(
 }
 
 function place(store: Store, artifact: Artifact, to: string): void {
-  mkdirSync(dirname(to), { recursive: true });
   const temporary = temporaryFor(to);
   try {
     if (artifact.kind === 'file') give(store.blobPath(artifact.digest), temporary);

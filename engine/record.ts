@@ -14,6 +14,8 @@ export interface Manifest {
   readonly code: Digest | null;
   readonly params: Readonly<Record<string, Json>>;
   readonly env: Readonly<Record<string, string>>;
+  /** Secret -> its keyed fingerprint; absent where there are none. */
+  readonly secrets?: Readonly<Record<string, string>>;
   /** Input name (`param:NAME` for a source parameter, `lineage:NAME` for a lineage) -> content digest, or a fan-in's members in order. */
   readonly inputs: Readonly<Record<string, Digest | readonly ManifestMember[]>>;
   readonly outputs: Readonly<Record<string, string>>;

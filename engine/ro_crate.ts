@@ -9,6 +9,7 @@ import { basename, dirname, extname, join, relative, resolve } from 'node:path';
 import { walk } from './digest.ts';
 import { UsageError } from './errors.ts';
 import { endOf, isTask, type LineageGraph, type LineageNode, type LineageSource, type LineageTask } from './lineage.ts';
+import { pathProblem } from './paths.ts';
 import type { Artifact } from './record.ts';
 import type { Workspace } from './workspace.ts';
 
@@ -47,7 +48,9 @@ function artifactPath({ id, task, paths }: LineageTask, output: string, { kind }
 }
 
 function sourcePath({ id, path }: LineageSource, isFolder: boolean): string {
-  return `sources/${id.slice(0, 12)}/${basename(path)}${isFolder ? '/' : ''}`;
+  // A path such as `..` has no name of its own.
+  const name = pathProblem(basename(path)) === null ? basename(path) : 'source';
+  return `sources/${id.slice(0, 12)}/${name}${isFolder ? '/' : ''}`;
 }
 
 /** A relative path as an RO-Crate identifier: a relative URI. */

@@ -6,14 +6,15 @@ import { messageOf } from './errors.ts';
 import { type Emit, type EventBody, type Failure, type RunCounts, type RunStatus, stamped } from './events.ts';
 import { type Ending, execute } from './execute.ts';
 import type { Executor, OrderListener } from './executor.ts';
-import { openLocal } from './executors/local.ts';
+import { type ExecutorName, openExecutor } from './executors/open.ts';
 import type { Graph, Resources, Task } from './graph.ts';
 import { explainer, forcedTasks, type PlanOptions } from './plan.ts';
-import { granted, machineResources, openPools, type Pools } from './pools.ts';
+import { granted, openPools, type Pools } from './pools.ts';
 import { enterRun } from './presence.ts';
 import { criticalPath } from './priority.ts';
 import { publish, type Result } from './publish.ts';
-import type { Digest, Manifest } from './record.ts';
+import type { Digest, Manifest, TaskRecord } from './record.ts';
+import type { Known } from './remote/ahead.ts';
 import { beginRun, keepLog, keepRun, type RunRecord, type TaskOutcome, writeRun } from './runs.ts';
 import { producersOf, selectTasks } from './select.ts';
 import { isFinal, States } from './state.ts';
@@ -22,13 +23,15 @@ import type { Reason } from './why.ts';
 import type { Workspace } from './workspace.ts';
 
 export interface RunOptions extends PlanOptions {
-  /** The most tasks at a time; as many as there are cores if not given. */
+  /** The most tasks at a time; as many as there are cores if not given, and 100 on a cluster. */
   readonly jobs?: number;
   /** Whether tasks that do not depend on a failed one still start. */
   readonly keepGoing?: boolean;
   /** Interrupts the run: nothing new starts, what runs is ended. */
   readonly signal?: AbortSignal;
-  /** What there is to share out; what the machine has if not given. */
+  /** Where tasks run; on this machine if not given. */
+  readonly executor?: ExecutorName;
+  /** What there is to share out on this machine; what it has if not given. */
   readonly pools?: Partial<Resources>;
 }
 
@@ -91,6 +94,8 @@ class Run {
   readonly #say: (body: EventBody) => void;
   readonly #states: States;
   readonly #controller = new AbortController();
+  /** What interrupts the run from outside. */
+  readonly #interruption: AbortSignal;
   readonly #results = new Map<string, Result>();
   readonly #outcomes = new Map<string, TaskOutcome>();
   readonly #failures: { task: string; failure: Failure; log: string | null }[] = [];
@@ -108,6 +113,8 @@ class Run {
   /** What the engine itself threw. */
   #defect: unknown = null;
   #priorities: ReadonlyMap<string, number> | null = null;
+  /** What the shared cache spares this run; asked for when the first task is found stale. */
+  #ahead: Promise<ReadonlyMap<string, Known>> | null = null;
   /** Why nothing new starts any more. */
   #stopped: string | null = null;
 
@@ -138,14 +145,7 @@ class Run {
       say(body);
     };
     this.#states = new States((task, from, to) => say({ type: 'task-state', task, from, to }));
-    const total = { ...machineResources(), ...options.pools };
-    this.#executor = openLocal(
-      join(workspace.project.cache, 'work'),
-      () => workspace.stages.workerEntry(),
-      record.id,
-      total,
-      options.jobs ?? Math.max(1, Math.floor(total.cpu)),
-    );
+    this.#executor = openExecutor(options.executor ?? 'local', workspace, record, options);
     this.#pools = openPools(this.#executor.total, this.#executor.jobs);
     this.#explain = explainer(workspace, graph, facts);
     for (const task of tasks) {
@@ -156,6 +156,7 @@ class Run {
       }
     }
     const { signal } = options;
+    this.#interruption = signal ?? new AbortController().signal;
     const interrupt = () => {
       this.#stopped = 'the run was interrupted';
       this.#controller.abort();
@@ -208,6 +209,8 @@ class Run {
     const tasks = Object.fromEntries(this.#outcomes);
     keepRun(project.cache, { ...this.#record, finishedAt: new Date().toISOString(), status, tasks });
     this.#workspace.save();
+    // Only where it was opened has it anything to finish.
+    if (this.#ahead !== null) await (await this.#workspace.shared())?.finish(this.#interruption);
     const seconds = (performance.now() - begun) / 1000;
     say({ type: 'run-finished', run: this.#record.id, status, counts, seconds });
     return { run: this.#record.id, status, counts, failures: this.#failures };
@@ -255,10 +258,7 @@ class Run {
       const entry = catalog.find(key);
       if (entry !== null && !this.#forced.has(id)) {
         this.#states.move(id, 'Ready');
-        this.#results.set(id, { key, outputs: entry.outputs });
-        this.#outcomes.set(id, { outcome: 'cached', key, seconds: null, log: null });
-        this.#states.move(id, 'Done');
-        this.#say({ type: 'task-cached', task: id, key });
+        this.#cached(task, { key, outputs: entry.outputs });
         return true;
       }
       const reason: Reason = entry === null ? this.#explain(task, key, manifest) : { kind: 'forced' };
@@ -271,6 +271,18 @@ class Run {
   }
 
   #queue(stale: Stale): void {
+    this.#active += 1;
+    this.#obtain(stale)
+      .catch((thrown: unknown) => this.#break(thrown))
+      .finally(() => {
+        this.#active -= 1;
+        if (this.#active === 0) this.#idle();
+      });
+  }
+
+  /** Takes the result from the shared cache, or has the task executed. */
+  async #obtain(stale: Stale): Promise<void> {
+    if (this.#workspace.mayShare && (await this.#takeShared(stale))) return;
     const { task } = stale;
     const resources = granted(task.resources, this.#pools.total);
     if (resources === null) {
@@ -280,13 +292,38 @@ class Run {
     }
     this.#prepare();
     this.#states.move(task.id, 'Queued');
-    this.#active += 1;
-    this.#admitUntilSettled(stale, resources)
-      .catch((thrown: unknown) => this.#break(thrown))
-      .finally(() => {
-        this.#active -= 1;
-        if (this.#active === 0) this.#idle();
-      });
+    await this.#admitUntilSettled(stale, resources);
+  }
+
+  /** @returns whether the task is done (or skipped) now. */
+  async #takeShared({ task, key, reason }: Stale): Promise<boolean> {
+    const shared = await this.#workspace.shared();
+    if (shared === null) return false;
+    this.#ahead ??= import('./remote/ahead.ts').then(({ takeAhead }) =>
+      takeAhead(this.#workspace, shared, this.#graph, this.#tasks, this.#facts, this.#forced),
+    );
+    const known = (await this.#ahead).get(task.id);
+    if (this.#stopped !== null) {
+      this.#skip(task.id, this.#stopped);
+      return true;
+    }
+    if (reason.kind === 'forced') return false;
+    if (known?.key === key) {
+      this.#shared(task, known);
+      return true;
+    }
+    // Its key could not be known before what it depends on had run.
+    const record = await shared.ask(key);
+    if (record === null || !(await shared.fetch(record))) return false;
+    shared.noteTaken([key]);
+    this.#shared(task, record);
+    return true;
+  }
+
+  /** Goes on with a result of the shared cache. */
+  #shared(task: Task, { key, outputs }: Result): void {
+    this.#cached(task, { key, outputs });
+    this.#considerDependents(task);
   }
 
   /** Lets nothing new start, because the engine itself threw. */
@@ -354,6 +391,7 @@ class Run {
       const ending = await this.#tryOnce(stale, resources, attempt, reason);
       if (ending.kind === 'recorded') {
         this.#done(task, { key, outputs: ending.record.outputs }, 'executed', ending.record.seconds);
+        await this.#offer(ending.record);
         return;
       }
       if (ending.kind === 'cancelled') {
@@ -412,9 +450,26 @@ class Run {
     this.#outcomes.set(task.id, { outcome: origin, key: result.key, seconds, log: null });
     this.#states.move(task.id, 'Done');
     this.#say({ type: 'task-done', task: task.id, key: result.key, seconds, origin, outputs: result.outputs });
+    this.#considerDependents(task);
+  }
+
+  #considerDependents({ id }: Task): void {
     this.#pools.together(() => {
-      for (const dependent of this.#dependents.get(task.id) ?? []) this.#consider(dependent);
+      for (const dependent of this.#dependents.get(id) ?? []) this.#consider(dependent);
     });
+  }
+
+  /** A task whose result is there without its being executed. */
+  #cached({ id }: Task, result: Result): void {
+    this.#results.set(id, result);
+    this.#outcomes.set(id, { outcome: 'cached', key: result.key, seconds: null, log: null });
+    this.#states.move(id, 'Done');
+    this.#say({ type: 'task-cached', task: id, key: result.key });
+  }
+
+  /** Sends what was executed to the shared cache while the run goes on. */
+  async #offer(record: TaskRecord): Promise<void> {
+    if (this.#workspace.mayShare) (await this.#workspace.shared())?.offer(record);
   }
 
   #fail(id: string, key: Digest | null, failure: Failure, log: Buffer | null, tail: readonly string[]): void {

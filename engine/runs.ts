@@ -161,12 +161,17 @@ export interface TaskLog {
   readonly outcome: TaskOutcome['outcome'];
 }
 
+/** What became of a task in a run; a task may be called as what every object has. */
+export function outcomeOf({ tasks }: RunRecord, task: string): TaskOutcome | undefined {
+  return Object.hasOwn(tasks, task) ? tasks[task] : undefined;
+}
+
 /** The log of a task: of its failure or its result in the given run, or in the newest run (of a pipeline) that holds it. */
 export function taskLog(store: Store, task: string, where: { run?: string; pipeline?: string } = {}): TaskLog | null {
   for (const run of listRuns(store.cache)) {
     if (where.run !== undefined && run.id !== where.run) continue;
     if (where.pipeline !== undefined && run.pipeline !== where.pipeline) continue;
-    const outcome = run.tasks[task];
+    const outcome = outcomeOf(run, task);
     if (outcome === undefined || outcome.outcome === 'skipped') continue;
     const record = outcome.key === null ? null : store.readRecord(outcome.key);
     const path = outcome.log !== null ? join(store.cache, outcome.log) : record && store.blobPath(record.log);

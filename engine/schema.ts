@@ -26,15 +26,24 @@ export class SchemaChecker {
     keywords: ['patternErrorMessage'],
   });
   readonly #params = new WeakMap<Readonly<Record<string, ParamSpec>>, ValidateFunction>();
-  #pipeline: ValidateFunction | null = null;
+  readonly #files = new Map<object, ValidateFunction>();
 
   /**
    * Checks the shape of a whole pipeline file and reports what is wrong.
    * @returns the values that are wrong, to be left out of what follows
    */
   checkPipeline(root: Node, diagnostics: DiagnosticList): ReadonlySet<Node> {
-    this.#pipeline ??= this.#ajv.compile(pipelineSchema);
-    const findings = this.#check(this.#pipeline, toJson(root));
+    return this.checkFile(pipelineSchema, root, diagnostics);
+  }
+
+  /** Checks the shape of a whole file, as `checkPipeline` does, against a schema of its own. */
+  checkFile(schema: object, root: Node, diagnostics: DiagnosticList): ReadonlySet<Node> {
+    let validate = this.#files.get(schema);
+    if (validate === undefined) {
+      validate = this.#ajv.compile(schema);
+      this.#files.set(schema, validate);
+    }
+    const findings = this.#check(validate, toJson(root));
     for (const { path, key, message, hint } of findings) diagnostics.report(spanAt(root, path, key), message, hint);
     return new Set(findings.filter(({ key }) => key === null).map(({ path }) => nodeAt(root, path)));
   }

@@ -36,11 +36,13 @@ type Getter<T> = (scope: Scope) => T | undefined;
  * @returns the settings of one instance, or null when something in them is wrong, which was reported
  */
 export function stageSettings(stage: ExpandedStage, context: SettingsContext): (instance: Instance) => Settings | null {
-  const { declaration } = stage;
+  const { declaration, module } = stage;
   const location = locate(declaration.key);
   const action = actionOf(stage, context);
   const given = givenParams(stage, context);
   const env = textMap(declaration.env, context);
+  const secrets = secretsOf(declaration, context);
+  const environment = module?.interface.environment ?? [];
   const outputs = outputsOf(stage, context);
   const timeout = quantity(
     declaration.timeout,
@@ -77,6 +79,8 @@ export function stageSettings(stage: ExpandedStage, context: SettingsContext): (
       params: found.given.params,
       sources: found.given.sources,
       env: found.env,
+      environment,
+      secrets,
       outputs: found.outputs,
       timeoutSeconds: found.timeoutSeconds,
       retry: found.retry,
@@ -182,6 +186,15 @@ function textMap(
     const values = Object.fromEntries(getters.map(([name, get]) => [name, get(scope)]));
     return isComplete(values) ? (values as Record<string, string>) : undefined;
   };
+}
+
+/** The names of a stage's secrets. One that `env` also gives a value would be in the key, and in every record, for all to read. */
+function secretsOf({ secrets, env }: StageDeclaration, { diagnostics }: SettingsContext): readonly string[] {
+  return secrets.map(({ value, span }) => {
+    const name = String(value);
+    if (env.has(name)) diagnostics.report(span, `"${name}" is a secret and stands under "env"`, 'remove it from "env"');
+    return name;
+  });
 }
 
 function outputsOf(stage: ExpandedStage, context: SettingsContext): Getter<Task['outputs']> {

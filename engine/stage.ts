@@ -94,11 +94,16 @@ export interface Stage<
   readonly params: P;
   readonly inputs: I;
   readonly outputs: O;
+  /**
+   * Variables of the user's environment that the stage reads, such as the address of a mirror. They are outside the key, so
+   * they must not change a result. What is not named here, nor under a pipeline's `env:` or `secrets:`, a stage does not see.
+   */
+  readonly environment?: readonly string[];
   run(context: StageContext<P, I, O>): Promise<void> | void;
 }
 
 /** What the planner needs of a stage: everything but the code that runs. Plain data, kept in the memo. */
-export type StageInterface = Pick<Stage, 'description' | 'params' | 'inputs' | 'outputs'>;
+export type StageInterface = Pick<Stage, 'description' | 'params' | 'inputs' | 'outputs' | 'environment'>;
 
 /** An error that a stage throws for bad input: shown to the user without a stack trace. */
 export class StageError extends Error {

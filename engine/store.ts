@@ -26,6 +26,7 @@ import { errorCode, messageOf } from './errors.ts';
 import type { EventBody } from './events.ts';
 import { identityText, isAlive, parseIdentity, self } from './identity.ts';
 import type { Memo } from './memo.ts';
+import { readPromisedRecord } from './promises.ts';
 import { type Artifact, type Digest, differingOutputs, type TaskRecord } from './record.ts';
 import { parseRecord, recordText } from './record_text.ts';
 import { lacksLinks } from './whole.ts';
@@ -48,18 +49,27 @@ export interface Store {
   deposit(): Deposit;
   /** The files of a folder artifact. @throws Error when its listing is missing or damaged. */
   entriesOf(folder: Digest): FolderEntry[];
+  /** Whether a blob is there and, as far as its size (if it is known) and times tell, untouched; one that was touched is digested again. */
+  isSound(digest: Digest, bytes?: number): Promise<boolean>;
   /** The blobs of an artifact that are missing or damaged; damaged ones go to quarantine. */
   unsound(artifact: Artifact): Promise<Digest[]>;
   /** A read-only path of an artifact: `file` linked to the blob, or the folder under cache/trees. */
   materialise(artifact: Artifact, file: string): Promise<string>;
-  /** The record under a key, read from the disk; null when there is none or it is damaged. */
+  /**
+   * The record under a key, read from the disk; null when there is none or it is damaged. It may be one that a shared cache
+   * is known to have (see promises.ts): then not all its blobs are here.
+   */
   readRecord(key: Digest): TaskRecord | null;
   /** The record under a key as the disk has it now, if no blob of it is missing: another process may have written it. */
   recorded(key: Digest): Entry | null;
   /** Forgets the record under a key. */
   removeRecord(key: Digest): void;
-  /** Moves a damaged file of the store out of the way, so that it is kept for a look and used no more. */
-  quarantine(path: string, problem: string): void;
+  /** Moves a damaged file out of the way, so that it is kept for a look and used no more. `origin` is where it lay, or came from. */
+  quarantine(path: string, problem: string, origin?: string): void;
+  /** The path of a file that is not there yet, for what is on its way into the store. */
+  newFile(): string;
+  /** Takes a file, whose digest the caller has just found, by renaming it. */
+  takeBlob(path: string, digest: Digest): Promise<void>;
   /** What has been found damaged since the store was opened. */
   readonly damage: readonly Damage[];
   /** Removes what processes that have died left half-made. */
@@ -135,13 +145,13 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
   }
 
   const damage: Damage[] = [];
-  function quarantine(path: string, problem: string): void {
-    damage.push({ path, problem });
-    say({ type: 'quarantined', path, problem });
+  function quarantine(path: string, problem: string, origin = path): void {
+    damage.push({ path: origin, problem });
+    say({ type: 'quarantined', path: origin, problem });
     const folder = join(cache, 'quarantine');
     try {
       mkdirSync(folder, { recursive: true });
-      renameSync(path, join(folder, `${basename(path)}-${Date.now().toString(36)}`));
+      renameSync(path, join(folder, `${basename(origin)}-${Date.now().toString(36)}`));
     } catch {
       // A disk that cannot be written to keeps it where it is: it is used as little there, and told of again.
     }
@@ -149,7 +159,7 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
 
   function readRecord(key: Digest): TaskRecord | null {
     // Most that are asked for are not there, and a thrown error costs more than the look.
-    if (!existsSync(recordPath(key))) return null;
+    if (!existsSync(recordPath(key))) return readPromisedRecord(cache, key);
     let content: Buffer;
     try {
       content = readFileSync(recordPath(key));
@@ -279,8 +289,7 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     };
   }
 
-  /** Whether a blob is there and, as far as size and times tell, untouched; one that was touched is digested again. */
-  async function isSound(digest: Digest, bytes: number): Promise<boolean> {
+  async function isSound(digest: Digest, bytes?: number): Promise<boolean> {
     const path = blobPath(digest);
     if (isSealed(path, bytes)) return true;
     if (!existsSync(path)) return false;
@@ -339,6 +348,7 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     readBlob: (digest) => readFileSync(blobPath(digest)),
     deposit,
     entriesOf,
+    isSound,
     async unsound({ kind, digest: whole, bytes: total }) {
       if (kind === 'file') return (await isSound(whole, total)) ? [] : [whole];
       const entries = soundEntriesOf(whole);
@@ -368,6 +378,12 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     },
     quarantine,
     damage,
+    newFile: temporary,
+    async takeBlob(path, digest) {
+      seal(path);
+      await flush([path]);
+      install(path, blobPath(digest));
+    },
     sweep() {
       for (const name of namesIn(join(cache, 'tmp'))) {
         const owner = parseIdentity(name);

@@ -22,7 +22,7 @@ export function makeFolder(path: string): void {
 }
 
 /** Writes a file whole, and the folders above it. When the disk refuses, nothing is left. */
-export function writeWhole(path: string, content: string): void {
+export function writeWhole(path: string, content: string | Uint8Array): void {
   const temporary = temporaryFor(path);
   try {
     mkdirSync(dirname(path), { recursive: true });

@@ -6,7 +6,7 @@ import type { Json } from './stage.ts';
 
 /** One thing that differs between two manifests; undefined stands for what one of them does not have. */
 export interface Difference {
-  readonly what: 'action' | 'parameter' | 'env' | 'input' | 'source' | 'code' | 'output';
+  readonly what: 'action' | 'parameter' | 'env' | 'secret' | 'input' | 'source' | 'code' | 'output';
   /** The parameter, variable, input, source file or output. */
   readonly name: string;
   readonly old: Json | undefined;
@@ -47,6 +47,7 @@ export function differencesOf(
   }
   compare('parameter', before.params, now.params);
   compare('env', before.env, now.env);
+  compare('secret', before.secrets ?? {}, now.secrets ?? {});
   compare('output', before.outputs, now.outputs);
   const [oldSources, oldInputs] = splitInputs(before);
   const [newSources, newInputs] = splitInputs(now);
@@ -123,6 +124,10 @@ function differenceLine({ what, name, old, new: next }: Difference): string {
     if (value === undefined) return '(none)';
     return isDigest(value) ? (value as string).slice(0, 12) : JSON.stringify(value);
   };
+  if (what === 'secret') {
+    const became = old === undefined ? 'is new' : next === undefined ? 'is gone' : 'has another value';
+    return `secret ${name} ${became}`;
+  }
   const subject = what === 'code' ? name : `${what} ${name}`;
   if (old === undefined) return `${subject} is new: ${show(next)}`;
   if (next === undefined) return `${subject} is gone (was ${show(old)})`;

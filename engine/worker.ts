@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { isMainThread, parentPort, Worker as Thread } from 'node:worker_threads';
 import { runCommand } from './command.ts';
 import type { Complaint, Description, Reply, Request, StageJob } from './protocol.ts';
+import { Masker } from './secrets.ts';
 import type { Stage } from './stage.ts';
 
 /** How often a task's progress is passed on. */
@@ -64,8 +65,8 @@ async function importStage(module: string): Promise<Stage> {
 
 async function describe(module: string): Promise<Description> {
   try {
-    const { description, params, inputs, outputs } = await importStage(module);
-    return { interface: JSON.parse(JSON.stringify({ description, params, inputs, outputs })) };
+    const { description, params, inputs, outputs, environment } = await importStage(module);
+    return { interface: JSON.parse(JSON.stringify({ description, params, inputs, outputs, environment })) };
   } catch (thrown) {
     return { problem: thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown) };
   }
@@ -74,7 +75,8 @@ async function describe(module: string): Promise<Description> {
 async function runStage(job: StageJob, signal: AbortSignal): Promise<Complaint | null> {
   process.chdir(job.folder);
   const before = { ...process.env };
-  Object.assign(process.env, job.env);
+  Object.assign(process.env, job.env, job.secrets);
+  const unmask = maskOutput(new Masker(job.secrets));
   let told = 0;
   try {
     const stage = await importStage(job.module);
@@ -112,10 +114,10 @@ async function runStage(job: StageJob, signal: AbortSignal): Promise<Complaint |
   } catch (thrown) {
     return complaintOf(thrown);
   } finally {
-    for (const name of Object.keys(job.env)) {
-      if (before[name] === undefined) delete process.env[name];
-      else process.env[name] = before[name];
-    }
+    unmask();
+    // What this task was given, or has set, is not for the next one.
+    for (const name of Object.keys(process.env)) if (before[name] === undefined) delete process.env[name];
+    Object.assign(process.env, before);
     // The private folder is about to go.
     process.chdir('/');
   }
@@ -125,6 +127,27 @@ async function runStage(job: StageJob, signal: AbortSignal): Promise<Complaint |
 function made(folder: string): string {
   mkdirSync(folder, { recursive: true });
   return folder;
+}
+
+/** Masks what the process writes through Node from now on. @returns what ends that, with all written out. */
+function maskOutput(masker: Masker): () => void {
+  if (masker.isIdle) return () => undefined;
+  const ends = [process.stdout, process.stderr].map((output) => {
+    const write = output.write;
+    const flow = masker.flow();
+    output.write = ((content: string | Uint8Array, ...rest: unknown[]) => {
+      const done = rest.at(-1);
+      const masked = flow.take(content);
+      return typeof done === 'function' ? write.call(output, masked, done as never) : write.call(output, masked);
+    }) as typeof write;
+    return () => {
+      output.write = write;
+      output.write(flow.end());
+    };
+  });
+  return () => {
+    for (const end of ends) end();
+  };
 }
 
 function complaintOf(thrown: unknown): Complaint {

@@ -2,6 +2,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { closeSync, ftruncateSync, openSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { commonEnvironment } from './environment.ts';
 import type { Complaint, Description, Job, Listener, Reply, Request } from './protocol.ts';
 
 /** How long a cancelled task may take to end by itself. */
@@ -33,6 +34,7 @@ export async function startWorker(entry: string, log: string): Promise<Worker> {
     execArgv: ['--enable-source-maps'],
     serialization: 'advanced',
     detached: true,
+    env: commonEnvironment(),
   });
   let alive = true;
   let settle: ((answer: { reply: Reply } | { died: Complaint }) => void) | null = null;

@@ -5,6 +5,9 @@ import { type Bits, dynamicMap, normalFloatCodebook } from './nf4_codebooks.ts';
 /** Elements of absmax that share one nested scale, under double quantization. */
 export const nestedBlock = 256;
 
+/** Widths whose codes are stored four bits wide. Codes of 8 bits are not stored: their matrices are quantized by value. */
+export type PackedBits = Exclude<Bits, 8>;
+
 /** A quantized matrix. Codes are four bits wide whatever the codebook's size: two a byte, the even element in the high half. */
 export interface Quantized {
   /** [n / 2] */
@@ -34,27 +37,58 @@ export interface QuantizedAbsmax {
  * @param weights [out, in], row by row; blocks of `block` run along the input dimension.
  * @throws Error if an element is not finite, or if blocks do not fill the matrix evenly.
  */
-export function quantize(weights: Float32Array, block: number, bits: Bits = 4): Quantized {
+export function quantize(weights: Float32Array, block: number, bits: PackedBits = 4): Quantized {
+  const entries = normalFloatCodebook(bits);
+  const codebook = new Float32Array(16);
+  codebook.set(entries);
+  const wide = nearestCodes(weights, block, entries);
+  const codes = new Uint8Array(weights.length / 2);
+  for (let i = 0; i < codes.length; i++) codes[i] = (wide.codes[2 * i]! << 4) | wide.codes[2 * i + 1]!;
+  return { codes, absmax: wide.absmax, codebook, block };
+}
+
+/**
+ * What a matrix is after quantization to any width and back: the values of `dequantize`, without codes.
+ * @param doubleQuantization whether the scales are quantized too.
+ * @throws Error as `quantize`.
+ */
+export function quantizedValues(
+  weights: Float32Array,
+  block: number,
+  bits: Bits,
+  doubleQuantization: boolean,
+): Float32Array {
+  const entries = normalFloatCodebook(bits);
+  const { codes, absmax } = nearestCodes(weights, block, entries);
+  const scales = doubleQuantization ? dequantizeAbsmax(quantizeAbsmax(absmax)) : absmax;
+  return roundToBfloat16(Float32Array.from(codes, (code, i) => entries[code]! * scales[Math.floor(i / block)]!));
+}
+
+/** The bytes of a quantized matrix in its packed format: codes of `bits` bits, and the scales; codebooks aside. */
+export function packedBytes(weights: number, block: number, bits: Bits, doubleQuantization: boolean): number {
+  const scales = weights / block;
+  return (weights * bits) / 8 + (doubleQuantization ? scales + 4 * Math.ceil(scales / nestedBlock) : 4 * scales);
+}
+
+/** Scales of the blocks, and the nearest entry of each element: one code a byte. */
+function nearestCodes(
+  weights: Float32Array,
+  block: number,
+  entries: Float32Array,
+): { readonly codes: Uint8Array; readonly absmax: Float32Array } {
   if (!Number.isInteger(block) || block < 2 || block % 2 !== 0 || weights.length % block !== 0) {
     throw new Error(
       `quantize: a block of ${block} does not fit ${weights.length} elements: the block must be even and divide them`,
     );
   }
-  const codebook = new Float32Array(16);
-  codebook.set(normalFloatCodebook(bits));
-  const entries = codebook.subarray(0, 2 ** bits);
-  const codes = new Uint8Array(weights.length / 2);
+  const codes = new Uint8Array(weights.length);
   const absmax = new Float32Array(weights.length / block);
   for (let b = 0; b < absmax.length; b++) {
     const start = b * block;
     absmax[b] = largestMagnitude(weights, start, start + block);
-    for (let i = start; i < start + block; i += 2) {
-      const high = nearest(entries, scaled(weights[i]!, absmax[b]!));
-      const low = nearest(entries, scaled(weights[i + 1]!, absmax[b]!));
-      codes[i / 2] = (high << 4) | low;
-    }
+    for (let i = start; i < start + block; i++) codes[i] = nearest(entries, scaled(weights[i]!, absmax[b]!));
   }
-  return { codes, absmax, codebook, block };
+  return { codes, absmax };
 }
 
 /** Each element's codebook entry times its block's scale, in float32, rounded once to bf16. */

@@ -1,40 +1,33 @@
-/** The codebooks of quantization: NormalFloat of 2, 3 and 4 bits, and the signed 8-bit dynamic map for the scales. */
+/** The codebooks of quantization: NormalFloat of 2, 3, 4 and 8 bits, and the signed 8-bit dynamic map for the scales. */
 
 /** Widths for which there is a NormalFloat codebook. */
-export type Bits = 2 | 3 | 4;
-
-/** NF4 as QLoRA published it (Dettmers et al. 2023, appendix E). */
-const nf4 = [
-  -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
-  -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
-  0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
-];
+export type Bits = 2 | 3 | 4 | 8;
 
 /**
- * The NormalFloat codebook of 2^bits ascending entries from -1 to 1, with an exact 0: the published table for 4 bits, and
- * `constructNormalFloat` for 2 and 3, which the paper does not list.
+ * The NormalFloat codebook of 2^bits ascending entries from -1 to 1, with an exact 0 (QLoRA, Dettmers et al. 2023, section 3):
+ * quantiles of the normal distribution at probabilities evenly spaced from 1 - delta down to 1/2, 2^(bits-1) of them on
+ * the positive side and one fewer on the negative, divided by the largest. delta = (1/(2·2^bits) + 1/(2(2^bits - 1))) / 2
+ * keeps the outermost quantiles finite; for 4 bits it is (1/32 + 1/30) / 2. The roundings are those by which the table that
+ * the paper published (appendix E) comes out to the bit: 1 - delta to seven decimals, and float32 at each step.
  */
 export function normalFloatCodebook(bits: Bits): Float32Array {
-  return Float32Array.from(bits === 4 ? nf4 : constructNormalFloat(bits));
-}
-
-/**
- * The construction behind the published table, for any width (QLoRA, section 3): quantiles of the normal distribution at
- * probabilities evenly spaced from 1 - delta down to 1/2, 2^(bits-1) of them on the positive side and one fewer on the
- * negative, with a single 0 between, divided by the largest. delta = (1/(2·2^bits) + 1/(2(2^bits - 1))) / 2 keeps the
- * outermost quantiles finite; for 4 bits it is (1/32 + 1/30) / 2.
- */
-export function constructNormalFloat(bits: Bits): number[] {
   const size = 2 ** bits;
   const delta = (1 / (2 * size) + 1 / (2 * (size - 1))) / 2;
-  const side = (count: number) =>
-    Array.from({ length: count }, (_, i) => normalQuantile(0.5 + ((0.5 - delta) * (i + 1)) / count));
-  const positive = side(size / 2);
-  const negative = side(size / 2 - 1)
-    .map((quantile) => -quantile)
-    .reverse();
+  const outermost = Number((1 - delta).toFixed(7));
+  const quantiles = (count: number) => Float32Array.from(evenlyDown(outermost, count), normalQuantile);
+  const positive = quantiles(size / 2).reverse();
+  const negative = quantiles(size / 2 - 1).map((quantile) => -quantile);
   const largest = positive.at(-1)!;
-  return [...negative, 0, ...positive].map((quantile) => quantile / largest);
+  return Float32Array.from([...negative, 0, ...positive], (quantile) => quantile / largest);
+}
+
+/** `count` probabilities, evenly spaced from `start` towards 1/2, which is not one of them; in float32, from both ends. */
+function evenlyDown(start: number, count: number): number[] {
+  const first = Math.fround(start);
+  const step = Math.fround(Math.fround(0.5 - first) / count);
+  return Array.from({ length: count }, (_, i) =>
+    2 * i < count ? Math.fround(first + Math.fround(step * i)) : Math.fround(0.5 - Math.fround(step * (count - i))),
+  );
 }
 
 /**

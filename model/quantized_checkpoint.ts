@@ -15,8 +15,8 @@ import {
 import { formatConfig, type Gpt2Config } from './config.ts';
 import { FormatError } from './format_error.ts';
 import { parseJson, writeJson } from './json.ts';
-import { nestedBlock, type Quantized, type QuantizedAbsmax } from './nf4.ts';
-import { type Bits, normalFloatCodebook } from './nf4_codebooks.ts';
+import { nestedBlock, type PackedBits, type Quantized, type QuantizedAbsmax } from './nf4.ts';
+import { normalFloatCodebook } from './nf4_codebooks.ts';
 import { type SafetensorsFile, type Tensor, writeSafetensors } from './safetensors.ts';
 import { decodeUtf8 } from './utf8.ts';
 
@@ -62,10 +62,10 @@ interface QuantState {
   readonly nested_offset?: number;
 }
 
-const codebookBits: readonly Bits[] = [2, 3, 4];
+const codebookBits: readonly PackedBits[] = [2, 3, 4];
 
 /** bitsandbytes has `nf4` alone; for narrower codebooks the name says so, and it refuses them instead of misreading them. */
-function quantType(bits: Bits): string {
+function quantType(bits: PackedBits): string {
   return `nf${bits}`;
 }
 
@@ -222,7 +222,7 @@ function putState(
   tensors.set(name, { dtype: 'U8', shape: [data.length], data });
 }
 
-function bitsOf(codebook: Float32Array, name: string): Bits {
+function bitsOf(codebook: Float32Array, name: string): PackedBits {
   const bits = codebookBits.find((each) => {
     const entries = normalFloatCodebook(each);
     return codebook.every((value, i) => value === (entries[i] ?? 0));

@@ -1,9 +1,10 @@
-/** Makes a checkout ready: the command, the TensorFlow.js bundle, the native addon, and `pipe` for npx. `npm ci` runs it. */
+/** Makes a checkout ready: the command, the bundles of TensorFlow.js and Vega, the native addon, and `pipe` for npx. `npm ci` runs it. */
 import { mkdir, readlink, rm, symlink } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { buildCommand } from './build.mjs';
 import { buildNative } from './build-native.mjs';
 import { bundleTfjs } from './tfjs-bundle.mjs';
+import { bundleVega } from './vega-bundle.mjs';
 
 const root = dirname(import.meta.dirname);
 
@@ -25,7 +26,7 @@ const started = performance.now();
 // The compiler is another process: it works while the bundles are made.
 const native = buildNative();
 const command = await buildCommand();
-await bundleTfjs();
+await Promise.all([bundleTfjs(), bundleVega()]);
 await linkCommand(command);
 const addon = await native;
 const seconds = ((performance.now() - started) / 1000).toFixed(1);

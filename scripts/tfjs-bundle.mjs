@@ -1,12 +1,9 @@
 /** Bundles TensorFlow.js (core with all gradients, the cpu and wasm backends) into dist/tfjs.mjs, the one module that model/tf.ts loads. */
-import { createHash } from 'node:crypto';
-import { mkdir, open, readFile, rename, writeFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { prebuilt } from './prebuilt.mjs';
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
-const outfile = join(root, 'dist', 'tfjs.mjs');
 const packages = ['core', 'backend-cpu', 'backend-wasm'].map((name) => `@tensorflow/tfjs-${name}`);
 
 // tfjs-core's own Node entry registers no gradients, and the file that does imports in plain Node neither as ESM nor as
@@ -40,39 +37,15 @@ const __filename = pipeFileURLToPath(import.meta.url);
 const __dirname = pipeFileURLToPath(new URL('.', import.meta.url));
 `;
 
-/** Digest of what the bundle is made from: the packages' versions and this script. */
-async function recipe() {
-  const require = createRequire(import.meta.url);
-  const versions = packages.map((name) => `${name}@${require(`${name}/package.json`).version}`);
-  const script = await readFile(fileURLToPath(import.meta.url), 'utf8');
-  return createHash('sha256')
-    .update([...versions, script].join('\n'))
-    .digest('hex');
-}
-
-/** The first bytes of the bundle that exists, or '' when there is none. */
-async function firstBytes(length) {
-  const file = await open(outfile).catch((error) => {
-    if (error.code === 'ENOENT') return null;
-    throw error;
-  });
-  if (file === null) return '';
-  try {
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(length), 0, length, 0);
-    return buffer.toString('utf8', 0, bytesRead);
-  } finally {
-    await file.close();
-  }
-}
-
 /**
- * Makes dist/tfjs.mjs unless it is there and was made from the same versions by this script. Safe to call from several
- * processes at once: the file appears whole, by a rename.
+ * Makes dist/tfjs.mjs unless it is there already.
  * @returns {Promise<string>} the bundle's absolute path.
  */
-export async function bundleTfjs() {
-  const stamp = `// ${await recipe()}\n`;
-  if ((await firstBytes(stamp.length)) === stamp) return outfile;
+export function bundleTfjs() {
+  return prebuilt('tfjs.mjs', { packages, script: fileURLToPath(import.meta.url), make });
+}
+
+async function make() {
   const { build } = await import('esbuild');
   const { outputFiles } = await build({
     stdin: { contents: entry, resolveDir: root, loader: 'js' },
@@ -87,9 +60,5 @@ export async function bundleTfjs() {
     external: ['node-fetch'],
     logLevel: 'error',
   });
-  await mkdir(dirname(outfile), { recursive: true });
-  const temporary = `${outfile}.${process.pid}`;
-  await writeFile(temporary, stamp + outputFiles[0].text);
-  await rename(temporary, outfile);
-  return outfile;
+  return outputFiles[0].text;
 }

@@ -45,6 +45,7 @@ export default defineStage({
     },
   },
   inputs: {},
+  environment: ['HF_ENDPOINT'],
   outputs: { file: { path: 'download', description: 'What was fetched: a file, or a folder of files.' } },
   async run({ params, outputs, retained, scratch, signal, log, progress, measure }) {
     const endpoint = (process.env.HF_ENDPOINT || 'https://huggingface.co').replace(/\/+$/, '');

@@ -5,7 +5,7 @@ import { sensitivityHeatmap } from './plot/heatmap.ts';
 import { lossCurves } from './plot/loss_curves.ts';
 import { peakMemory } from './plot/memory.ts';
 import { writeFigures } from './shared/figures_folder.ts';
-import { readResults } from './shared/results.ts';
+import { readStudy } from './shared/study.ts';
 
 export default defineStage({
   description: 'Draws the figures of a comparison as SVG and PNG.',
@@ -19,10 +19,14 @@ export default defineStage({
   },
   async run(context) {
     const { inputs, outputs } = context;
-    const results = readResults(inputs.results);
-    const figures = [sensitivityHeatmap, performanceDrop, lossCurves, peakMemory]
-      .map((figureOf) => figureOf(results))
-      .filter((figure) => figure !== null);
-    await writeFigures(outputs.figures, figures, context);
+    const results = readStudy(inputs.results);
+    const { comparison } = results;
+    const compared = [sensitivityHeatmap, performanceDrop, lossCurves, peakMemory];
+    const figures = comparison === null ? [] : compared.map((figureOf) => figureOf(comparison));
+    await writeFigures(
+      outputs.figures,
+      figures.filter((figure) => figure !== null),
+      context,
+    );
   },
 });

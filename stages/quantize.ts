@@ -9,10 +9,12 @@ import {
   writeCheckpoint,
 } from '../model/checkpoint.ts';
 import { roundToBfloat16 } from '../model/float16.ts';
-import { type FamilyRows, familyRows } from '../model/gpt2.ts';
-import { dequantize, dequantizeAbsmax, type Quantized, quantize, quantizeAbsmax } from '../model/nf4.ts';
+import { type Family, type FamilyRows, familyRows } from '../model/gpt2.ts';
+import { dequantize, dequantizeAbsmax, packedBytes, quantize, quantizeAbsmax, quantizedValues } from '../model/nf4.ts';
+import type { Bits } from '../model/nf4_codebooks.ts';
 import { type CheckpointWeight, writeQuantizedCheckpoint } from '../model/quantized_checkpoint.ts';
 
+import { readChoice } from './choose-bits/choice.ts';
 import { refusingBadInput } from './shared/bad_input.ts';
 import { parseTargets } from './shared/targets.ts';
 
@@ -31,51 +33,89 @@ export default defineStage({
       default: 'all',
       description: 'Layers to quantize, from 0, joined with commas, or all.',
     },
-    bits: { type: 'integer', enum: [2, 3, 4], default: 4, description: 'Bits of a code.' },
+    bits: {
+      type: 'integer',
+      enum: [2, 3, 4, 8],
+      default: 4,
+      description: 'Bits of a code, unless `choice` says otherwise.',
+    },
     block: { type: 'integer', minimum: 2, default: 64, description: 'Weights that share one scale.' },
     double_quantization: { type: 'boolean', default: true, description: 'Quantize the scales too, to 8 bits.' },
   },
-  inputs: { base: { description: 'Checkpoint folder.' } },
+  inputs: {
+    base: { description: 'Checkpoint folder.' },
+    choice: { optional: true, description: 'Bits of each family (stage choose-bits); it decides for those it names.' },
+  },
   outputs: {
     model: { path: 'model', description: 'Checkpoint folder; quantized matrices in the layout of bitsandbytes.' },
-    summary: { path: 'summary.json', description: 'Weights quantized, and the relative error of each matrix.' },
+    summary: {
+      path: 'summary.json',
+      description: 'Weights quantized, the relative error of each matrix, and the bytes of the packed format.',
+    },
   },
   async run({ params, inputs, outputs, log, progress }) {
     const base = await refusingBadInput(() => readCheckpoint(inputs.base));
     copyTokenizer(inputs.base, outputs.model);
-    const chosen = params.precision === 'bf16' ? [] : chosenRows(base, params);
+    const choice = inputs.choice === undefined ? null : readChoice(inputs.choice);
+    const chosen = params.precision === 'bf16' ? [] : chosenRows(base, params, choice);
     const weights = new Map<string, CheckpointWeight>();
     const errors: Record<string, number> = {};
     let quantizedWeights = 0;
+    let bytes = 0;
+    let codeBits = 0;
     for (const [i, [name, weight]] of [...base.weights].entries()) {
       progress(i, base.weights.size);
       const sites = chosen.filter(({ matrix }) => `${matrix}.weight` === name);
+      bytes += 2 * weight.data.length;
       if (sites.length === 0) {
         weights.set(name, weight);
         continue;
       }
-      const { replacement, error, count } = quantizeRows(name, weight, sites, params);
+      const { replacement, error } = quantizeRows(name, weight, sites, params);
       weights.set(name, replacement);
       errors[name] = error;
-      quantizedWeights += count;
+      for (const { width, inFeatures, bits } of sites) {
+        const count = width * inFeatures;
+        quantizedWeights += count;
+        codeBits += bits * count;
+        bytes += packedBytes(count, params.block, bits, params.double_quantization) - 2 * count;
+      }
     }
     if (quantizedWeights === 0) writeCheckpoint(outputs.model, base, 'BF16');
     else writeQuantizedCheckpoint(outputs.model, { config: base.config, weights });
     log(`${quantizedWeights} weights of ${Object.keys(errors).length} matrices quantized`);
-    writeFileSync(outputs.summary, `${JSON.stringify({ quantizedWeights, relativeErrors: errors }, null, 2)}\n`);
+    const summary = {
+      quantizedWeights,
+      relativeErrors: errors,
+      packedBytes: bytes,
+      meanBits: quantizedWeights === 0 ? 16 : codeBits / quantizedWeights,
+    };
+    writeFileSync(outputs.summary, `${JSON.stringify(summary, null, 2)}\n`);
   },
 });
 
 interface Options {
   readonly matrices: string;
   readonly layers: string;
-  readonly bits: 2 | 3 | 4;
+  readonly bits: Bits;
   readonly block: number;
   readonly double_quantization: boolean;
 }
 
-function chosenRows({ config }: Checkpoint, { matrices, layers }: Options): FamilyRows[] {
-  const all = familyRows(config, parseTargets(matrices));
+/** Rows of a matrix that are quantized to one width. */
+interface Site extends FamilyRows {
+  readonly bits: Bits;
+}
+
+function chosenRows(
+  { config }: Checkpoint,
+  { matrices, layers, bits }: Options,
+  choice: Partial<Readonly<Record<Family, Bits>>> | null,
+): Site[] {
+  const all = familyRows(config, parseTargets(matrices)).map((rows) => ({
+    ...rows,
+    bits: choice?.[rows.family] ?? bits,
+  }));
   if (layers === 'all') return all;
   const wanted = new Set(layers.split(',').map(Number));
   for (const layer of wanted) {
@@ -87,16 +127,16 @@ function chosenRows({ config }: Checkpoint, { matrices, layers }: Options): Fami
 }
 
 /**
- * Quantizes the given rows of a matrix. A matrix that is quantized whole is stored as codes. One of which other families
- * stay in 16 bits (q without k and v) is stored in 16 bits, its quantized rows holding the dequantized values: what it
- * computes is the same to the bit, because dequantized weights are bf16 numbers.
+ * Quantizes the given rows of a matrix. A matrix that is quantized whole, to one width of at most four bits, is stored as
+ * codes. Any other (q without k and v, rows of two widths, 8 bits) is stored in 16 bits, its quantized rows holding the
+ * dequantized values: what it computes is the same to the bit, because dequantized weights are bf16 numbers.
  */
 function quantizeRows(
   name: string,
   weight: DenseWeight,
-  sites: readonly FamilyRows[],
-  { bits, block, double_quantization }: Options,
-): { replacement: CheckpointWeight; error: number; count: number } {
+  sites: readonly Site[],
+  { block, double_quantization }: Options,
+): { replacement: CheckpointWeight; error: number } {
   const [outFeatures, inFeatures] = weight.shape as [number, number];
   if (inFeatures % block !== 0 || block % 2 !== 0) {
     throw new StageError(
@@ -105,30 +145,23 @@ function quantizeRows(
   }
   // Weights are 16-bit numbers before they are quantized, as the 16-bit base that they are compared with holds them.
   const source = roundToBfloat16(weight.data);
+  const { bits } = sites[0]!;
   const rows = sites.reduce((sum, { width }) => sum + width, 0);
-  if (rows === outFeatures) {
-    const quantized = quantizeAll(source, block, bits, double_quantization);
-    const error = relativeError(source, dequantizeAll(quantized));
-    return { replacement: { kind: 'nf4', shape: weight.shape, ...quantized }, error, count: source.length };
+  const whole = rows === outFeatures && sites.every((site) => site.bits === bits);
+  if (whole && bits !== 8) {
+    const codes = quantize(source, block, bits);
+    const absmax = double_quantization ? quantizeAbsmax(codes.absmax) : codes.absmax;
+    const scales = absmax instanceof Float32Array ? absmax : dequantizeAbsmax(absmax);
+    const error = relativeError(source, dequantize({ ...codes, absmax: scales }));
+    return { replacement: { kind: 'nf4', shape: weight.shape, ...codes, absmax }, error };
   }
   const data = source.slice();
-  for (const { offset, width } of sites) {
+  // Rows of one width together, so that all their scales are quantized together, as they are in codes.
+  for (const { offset, width, bits: each } of whole ? [{ offset: 0, width: outFeatures, bits }] : sites) {
     const [start, end] = [offset * inFeatures, (offset + width) * inFeatures];
-    data.set(dequantizeAll(quantizeAll(source.slice(start, end), block, bits, double_quantization)), start);
+    data.set(quantizedValues(source.slice(start, end), block, each, double_quantization), start);
   }
-  const error = relativeError(source, data);
-  return { replacement: { kind: 'dense', shape: weight.shape, data }, error, count: rows * inFeatures };
-}
-
-type Scaled = Omit<Quantized, 'absmax'> & { readonly absmax: Float32Array | ReturnType<typeof quantizeAbsmax> };
-
-function quantizeAll(weights: Float32Array, block: number, bits: 2 | 3 | 4, doubleQuantization: boolean): Scaled {
-  const quantized = quantize(weights, block, bits);
-  return doubleQuantization ? { ...quantized, absmax: quantizeAbsmax(quantized.absmax) } : quantized;
-}
-
-function dequantizeAll({ absmax, ...rest }: Scaled): Float32Array {
-  return dequantize({ ...rest, absmax: absmax instanceof Float32Array ? absmax : dequantizeAbsmax(absmax) });
+  return { replacement: { kind: 'dense', shape: weight.shape, data }, error: relativeError(source, data) };
 }
 
 /** |approximation - weights| / |weights|, in the Frobenius norm. */

@@ -5,13 +5,14 @@ import { defineStage } from '../engine/stage.ts';
 import { writeAdapter } from '../model/adapter.ts';
 import { batches, evaluationBatches } from '../model/batches.ts';
 import { type InstructionDataset, readDataset } from '../model/dataset.ts';
-import { adapterShapes, initialAdapters, type LoraConfig } from '../model/lora.ts';
-import { loraTrainingStep, lossStep } from '../model/steps.ts';
+import { adapterShapes, type LoraConfig } from '../model/lora.ts';
+import { lossStep } from '../model/steps.ts';
 import { refusingBadInput } from './shared/bad_input.ts';
 import { writeCurve } from './shared/curve.ts';
 import { firstExamples, rowLength } from './shared/examples.ts';
-import { type Host, loadStep, rowPositions } from './shared/executables.ts';
+import type { Host } from './shared/executables.ts';
 import { openHeldOut } from './shared/held_out.ts';
+import { loadLoraTraining } from './shared/lora_training.ts';
 import { readModel, refuseOtherVocabulary } from './shared/model_folder.ts';
 import { schedules } from './shared/schedule.ts';
 import { parseTargets } from './shared/targets.ts';
@@ -141,28 +142,24 @@ async function openTraining(
   const { train, validation } = data.splits;
   const sizes = { batch, length: rowLength([train, validation], config.contextLength) };
 
-  const adamw = adamW(context.params, 0.999);
-  const step = loraTrainingStep({
-    config,
-    matrices,
-    lora,
-    dropout: { rate: dropout, seed: seeds.order },
-    adamw,
-    ...sizes,
-  });
-  const training = await loadStep('LoRA training step', step, context);
-  base.writeTo(training);
-  const adapters = initialAdapters(config, lora, seeds.init);
-  for (const [name, values] of adapters) training.write(name, values);
-  training.write('positions', rowPositions(batch, sizes.length));
-
+  const training = await loadLoraTraining(
+    base,
+    {
+      lora,
+      dropout: { rate: dropout, seed: seeds.order },
+      adamw: adamW(context.params, 0.999),
+      init: seeds.init,
+      ...sizes,
+    },
+    context,
+  );
   const heldOut = await openHeldOut(
     {
       step: lossStep({ config, matrices, lora, ...sizes }),
       ...sizes,
       batches: [...evaluationBatches(firstExamples(validation, eval_examples), sizes)],
       training,
-      trained: [...adapters.keys()],
+      trained: [...adapterShapes(config, lora).keys()],
       writeFrozen: base.writeTo,
     },
     context,

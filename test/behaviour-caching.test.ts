@@ -5,6 +5,9 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import type { LineageGraph } from '../engine/lineage.ts';
+import type { Artifact, TaskRecord } from '../engine/record.ts';
+import type { Results } from '../stages/compare/results.ts';
+import { formatCell } from '../stages/shared/format.ts';
 import { type CommandProject, copyCheckout, openCheckout } from './support/checkout.ts';
 import { smallStudy } from './support/small_study.ts';
 
@@ -52,6 +55,58 @@ test('the first run publishes tables, figures and the report', () => {
   for (const figure of ['layer_sensitivity_heatmap', 'loss_curves'])
     for (const kind of ['svg', 'png'])
       expect(existsSync(join(checkout.root, `results/small/figures/${figure}.${kind}`))).toBe(true);
+});
+
+test('every number of the report has a record in the store, and is what the record computed', () => {
+  const page = checkout.read('results/small/report.html');
+  const [, json] = /<script type="application\/json" id="records">(.*?)<\/script>/s.exec(page)!;
+  const records = JSON.parse(json!) as { key: string; task: string; outputs: Record<string, string> }[];
+  const kept = records.map(({ key }) => JSON.parse(checkout.read(`cache/ac/${key.slice(0, 2)}/${key}`)) as TaskRecord);
+  expect(kept.map(({ task }) => task)).toEqual(records.map(({ task }) => task));
+  const blob = ({ digest }: Artifact) => checkout.read(`cache/cas/${digest.slice(0, 2)}/${digest}`);
+
+  // Tables: the numbers of the results that their record gave, each shown as the table's columns say.
+  const markup = page.replaceAll(/<script.*?<\/script>/gs, '');
+  let checked = 0;
+  for (const [, maker, head, body] of markup.matchAll(/<table[^>]* data-maker="(\d+)">(.*?)<tbody>(.*?)<\/tbody>/gs)) {
+    const made = JSON.parse(blob(kept[Number(maker)]!.outputs.results!)) as Results;
+    const labels = [...head!.matchAll(/<th scope="col"[^>]*>(.*?)<\/th>/g)].map(([, label]) => label);
+    const shown = [...body!.matchAll(/<tr[^>]*data-from="([\d ]+)".*?<\/tr>/gs)];
+    const table = made.tables.find(
+      ({ columns, rows }) =>
+        rows.length === shown.length && JSON.stringify(columns.map(({ label }) => label)) === JSON.stringify(labels),
+    )!;
+    for (const [row, [markup, sources]] of shown.entries()) {
+      const cells = [...markup.matchAll(/<t[hd][^>]*?(?: data-value="([^"]*)")?>(.*?)<\/t[hd]>/g)];
+      expect(cells.map(([, , text]) => text)).toEqual(
+        table.rows[row]!.map((cell, i) => formatCell(cell, table.columns[i]!)),
+      );
+      for (const [i, [, value]] of cells.entries()) {
+        if (value === undefined) continue;
+        expect(Number(value)).toBe(table.rows[row]![i]);
+        checked += 1;
+      }
+      for (const source of sources!.split(' ')) expect(kept[Number(source)]).toBeDefined();
+    }
+  }
+  // The grid: each row is one run, and its numbers are those of that run's own summary.
+  const grid = markup.slice(markup.indexOf('id="grid-table"'));
+  for (const [, record, cells] of grid.matchAll(/<tr data-from="(\d+)" data-targets[^>]*>(.*?)<\/tr>/gs)) {
+    const summary = JSON.parse(blob(kept[Number(record)]!.outputs.summary!));
+    const values = [...cells!.matchAll(/data-value="([^"]*)"/g)].map(([, value]) => Number(value));
+    const { measurements } = kept[Number(record)]!;
+    const { adapters, finalLoss, finalValidationLoss, memory } = summary;
+    const step = 1000 * (measurements['seconds per step'] as number);
+    expect(values).toEqual([adapters.rank, finalLoss, finalValidationLoss, memory.total / 1e6, step]);
+    checked += values.length;
+  }
+  expect(checked).toBeGreaterThan(60);
+  // Whatever else is a number that one can click stands in a part that has a record.
+  for (const part of markup.split(/<(?=article|figure|table)/)) {
+    if (!/<span class="n">/.test(part)) continue;
+    const [, place] = /^[^>]* data-from="(\d+)"/.exec(part)!;
+    expect(['compare', 'plot']).toContain(records[Number(place)]!.task);
+  }
 });
 
 test('a second run executes nothing, prints one line, and takes less than 0.4 s; status says up to date', async () => {

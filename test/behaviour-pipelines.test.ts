@@ -23,6 +23,7 @@ describe('the pipelines of the project', () => {
     ['layer-sensitivity.yaml', ['--profile', 'tiny'], stages],
     ['layer-sensitivity.yaml', ['--profile', 'alpaca', '--param', 'data=data/records.json'], stages],
     ['layer-sensitivity.yaml', ['--profile', 'gpt2-medium'], stages],
+    ['advise.yaml', [], 'advise fit'],
     ['memory.yaml', [], 'base data memory quantize tokens train train-rank'],
     ['memory.yaml', ['--profile', 'gpt2-medium'], 'base data memory quantize tokens train train-rank'],
     ['pretrain-tiny.yaml', [], 'corpus pretrain tokenizer tokens'],

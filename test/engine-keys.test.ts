@@ -82,17 +82,34 @@ test('any change of a manifest changes its key, the order in which it was writte
 test('a folder listing reads back as it was written, whatever the order, and never names a place outside', () => {
   const segment = fc.string({ minLength: 1 }).filter((name) => !/[/\0]|^\.\.?$/.test(name));
   const path = fc.array(segment, { minLength: 1, maxLength: 4 }).map((parts) => parts.join('/'));
-  const entry = fc.record({ path, digest: fc.option(digest), bytes: fc.nat() });
+  const file = fc.record({ path, digest, bytes: fc.nat() });
+  const emptyFolder = path.map((name) => ({ path: `${name}/`, digest: null, bytes: 0 }));
+  const place = ({ path }: { path: string }) => path.replace(/\/$/, '');
   fc.assert(
-    fc.property(fc.uniqueArray(entry, { selector: ({ path }) => path }), (entries) => {
+    fc.property(fc.uniqueArray(fc.oneof(file, emptyFolder), { selector: place }), (entries) => {
+      // A file has nothing below it.
+      const places = entries.map(place);
+      fc.pre(!places.some((one) => places.some((other) => other.startsWith(`${one}/`))));
       const text = listingOf(entries);
       expect(listingOf(entries.toReversed())).toBe(text);
       const byPath = (a: { path: string }, b: { path: string }) => (a.path < b.path ? -1 : 1);
       expect(parseListing(text)).toEqual(entries.toSorted(byPath));
     }),
   );
-  const escaping = listingOf([{ path: '../x', digest: null, bytes: 0 }]);
-  expect(() => parseListing(escaping)).toThrow('../x');
+  const sha = 'a'.repeat(64);
+  for (const path of ['../x', 'a/../../x', '/x', 'a//x', './x', 'a/./x', 'a\0', '', 'x/..'])
+    expect(() => parseListing(listingOf([{ path, digest: sha, bytes: 0 }]))).toThrow('leads out');
+  for (const paths of [
+    ['x', 'x'],
+    ['x', 'x/y'],
+    ['x/y', 'x'],
+    ['x/', 'x'],
+  ])
+    expect(() =>
+      parseListing(
+        `${JSON.stringify({ folder: 1, entries: paths.map((path) => [path, path.endsWith('/') ? null : sha, 0]) })}\n`,
+      ),
+    ).toThrow('twice');
 });
 
 test('folders go into the store and come out the same, and their digest is that of the folder outside', async () => {

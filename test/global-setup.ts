@@ -3,6 +3,7 @@ export default async function setup(): Promise<void> {
   const { buildCommand } = await import('../scripts/build.mjs');
   const { buildNative } = await import('../scripts/build-native.mjs');
   const { bundleTfjs } = await import('../scripts/tfjs-bundle.mjs');
+  const { bundleVega } = await import('../scripts/vega-bundle.mjs');
   // Without a compiler there is no addon: the tests that need it say so.
-  await Promise.all([buildCommand(), bundleTfjs(), buildNative()]);
+  await Promise.all([buildCommand(), bundleTfjs(), bundleVega(), buildNative()]);
 }

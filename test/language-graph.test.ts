@@ -55,6 +55,8 @@ describe('a graph', () => {
       params: { rank: 8, lr: 0.1, targets: ['q', 'v'], precision: 'nf4', dropout: false },
       sources: [],
       env: {},
+      environment: [],
+      secrets: [],
       inputs: { data: { kind: 'artifact', task: 'data', artifact: 'file' } },
       outputs: { model: 'model', curve: 'curve.csv' },
       needs: [],

@@ -2,8 +2,17 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { roundToBfloat16 } from '../model/float16.ts';
-import { dequantize, dequantizeAbsmax, nestedBlock, quantize, quantizeAbsmax } from '../model/nf4.ts';
-import { type Bits, constructNormalFloat, dynamicMap, normalFloatCodebook } from '../model/nf4_codebooks.ts';
+import {
+  dequantize,
+  dequantizeAbsmax,
+  nestedBlock,
+  type PackedBits,
+  packedBytes,
+  quantize,
+  quantizeAbsmax,
+  quantizedValues,
+} from '../model/nf4.ts';
+import { dynamicMap, normalFloatCodebook } from '../model/nf4_codebooks.ts';
 import { normals } from './support/toy.ts';
 
 const block = 8;
@@ -38,7 +47,7 @@ function unpack(codes: Uint8Array): number[] {
   return Array.from(codes).flatMap((byte) => [byte >>> 4, byte & 15]);
 }
 
-function expectDefinition(weights: Float32Array, bits: Bits): void {
+function expectDefinition(weights: Float32Array, bits: PackedBits): void {
   const { codes, absmax, codebook } = quantize(weights, block, bits);
   const entries = codebook.subarray(0, 2 ** bits);
   const unpacked = unpack(codes);
@@ -123,17 +132,50 @@ describe.each([2, 3, 4] as const)('%d bits', (bits) => {
 });
 
 describe('the codebooks', () => {
-  it('the construction used for 2 and 3 bits makes the published table of 4', () => {
-    // The table was made in float32 from a delta of seven digits.
-    const constructed = constructNormalFloat(4);
-    normalFloatCodebook(4).forEach((entry, i) => {
-      expect(Math.abs(entry - constructed[i]!)).toBeLessThan(3e-7);
-    });
+  it('4 bits are the table that QLoRA published, to the bit', () => {
+    // Dettmers et al. 2023, appendix E.
+    const published = [
+      -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
+      -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
+      0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
+    ];
+    expect(Array.from(normalFloatCodebook(4))).toEqual(published);
   });
 
   it('2 bits hold the quantiles of the normal distribution, by the table of Φ', () => {
     // Φ(1.0546) = 0.8542 = 1 - (1/8 + 1/6)/2 and Φ(0.4596) = 0.6771, halfway to 1/2.
-    expect(constructNormalFloat(2)[2]).toBeCloseTo(0.4596 / 1.0546, 4);
+    expect(normalFloatCodebook(2)[2]).toBeCloseTo(0.4596 / 1.0546, 4);
+  });
+
+  it('8 bits hold 256 entries whose halves go by the table of Φ', () => {
+    const codebook = normalFloatCodebook(8);
+    expect(new Set(codebook).size).toBe(256);
+    expect([codebook[0], codebook[127], codebook[255]]).toEqual([-1, 0, 1]);
+    // 1 - (1/512 + 1/510)/2 = 0.998043 = Φ(2.8853); halfway from 1/2 to it, 64 of 128 entries up, is 0.749021 = Φ(0.6714).
+    expect(codebook[127 + 64]).toBeCloseTo(0.6714 / 2.8853, 4);
+  });
+
+  it.each([2, 3, 4, 8] as const)('values of %i bits are those of codes, and the more bits the nearer', (bits) => {
+    const weights = normals(64 * 64, 3, 1);
+    for (const doubly of [false, true]) {
+      const values = quantizedValues(weights, 64, bits, doubly);
+      if (bits !== 8) {
+        const codes = quantize(weights, 64, bits);
+        const absmax = doubly ? dequantizeAbsmax(quantizeAbsmax(codes.absmax)) : codes.absmax;
+        expect(values).toEqual(dequantize({ ...codes, absmax }));
+      }
+      const error = Math.hypot(...values.map((value, i) => value - weights[i]!)) / Math.hypot(...weights);
+      // Half a step of a uniform code of that width over ±3 deviations, within a factor of three: tails get few entries.
+      expect(error).toBeLessThan(3 * (3 / 2 ** bits / Math.sqrt(3)));
+      expect(error).toBeGreaterThan(3 / 2 ** bits / Math.sqrt(3) / 2);
+    }
+  });
+
+  it('packed bytes are codes and scales, as QLoRA counts them', () => {
+    const weights = 64 * 256 * 10;
+    expect(packedBytes(weights, 64, 4, true) / weights).toBe(0.5 + 1 / 64 + 4 / 16384);
+    expect(packedBytes(weights, 64, 8, false) / weights).toBe(1 + 4 / 64);
+    expect(packedBytes(128, 64, 2, true)).toBe(32 + 2 + 4);
   });
 
   it('the dynamic map has 256 entries, symmetric but for 0 and 1, finer toward 0', () => {

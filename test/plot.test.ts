@@ -59,7 +59,7 @@ function margin(svg: string): number {
 describe('the figures', () => {
   it('come as SVG and PNG, listed with their words', () => {
     expect(readdirSync(drawn.outputs.figures!).sort()).toEqual(
-      ['figures.json', ...names.flatMap((name) => [`${name}.png`, `${name}.svg`])].sort(),
+      ['figures.json', ...names.flatMap((name) => [`${name}.png`, `${name}.svg`, `${name}.vega.json`])].sort(),
     );
     const entries = entriesOf(drawn);
     expect(entries.map((entry) => entry.name).sort()).toEqual(names);
@@ -141,7 +141,7 @@ describe('the figures', () => {
   });
 
   it('refuse a file that compare did not write', async () => {
-    await expect(draw({} as Results)).rejects.toThrow(/is not what compare writes: "format" is undefined, not 1/);
+    await expect(draw({} as Results)).rejects.toThrow(/holds no results: "format" is undefined, not 1 or 2/);
   });
 });
 

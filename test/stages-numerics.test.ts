@@ -7,9 +7,16 @@ import { type DenseWeight, readCheckpoint, writeCheckpoint } from '../model/chec
 import { exampleSplit, readDataset, writeDataset, writeTextDataset } from '../model/dataset.ts';
 import { roundToBfloat16 } from '../model/float16.ts';
 import { initialWeights } from '../model/initial.ts';
-import { dequantize, dequantizeAbsmax, quantizeAbsmax, quantize as quantizeWeights } from '../model/nf4.ts';
+import {
+  dequantize,
+  dequantizeAbsmax,
+  quantizeAbsmax,
+  quantizedValues,
+  quantize as quantizeWeights,
+} from '../model/nf4.ts';
 import { readQuantizedCheckpoint } from '../model/quantized_checkpoint.ts';
 import { Random } from '../model/random.ts';
+import { writeChoice } from '../stages/choose-bits/choice.ts';
 import { centredCosines } from '../stages/evaluate/cosine.ts';
 import { TeacherForced } from '../stages/evaluate/teacher_forced.ts';
 import evaluate from '../stages/evaluate.ts';
@@ -103,6 +110,34 @@ describe('quantize', () => {
       }
       expect(after.weights.get(name)!.data).toEqual(expected);
     }
+  });
+
+  it('stores what has no codes by value: 8 bits, and a matrix of two widths; bytes are those of the packed format', async () => {
+    const choice = join(home, 'choice.json');
+    writeChoice(choice, { q: 8, k: 4, v: 4, o: 8 }, {});
+    const { outputs } = await runner.run(quantize, { params: { bits: 2 }, inputs: { base, choice } });
+    const { weights } = readQuantizedCheckpoint(outputs.model!);
+    const kinds = ['attn.c_attn', 'attn.c_proj', 'mlp.c_fc', 'mlp.c_proj'].map(
+      (matrix) => weights.get(`h.0.${matrix}.weight`)!.kind,
+    );
+    expect(kinds).toEqual(['dense', 'dense', 'nf4', 'nf4']);
+    const plane = config.width ** 2;
+    const source = roundToBfloat16(readCheckpoint(base).weights.get('h.0.attn.c_attn.weight')!.data);
+    const rows = ([8, 4, 4] as const).map((bits, i) =>
+      quantizedValues(source.slice(i * plane, (i + 1) * plane), 64, bits, true),
+    );
+    const stored = weights.get('h.0.attn.c_attn.weight') as DenseWeight;
+    expect([0, 1, 2].map((i) => stored.data.slice(i * plane, (i + 1) * plane))).toEqual(rows);
+    // Of 12 planes a layer, 2 have 8 bits, 2 have 4, and 8 have 2; 64 scales of one byte and a nested scale for each family's rows.
+    const { packedBytes, meanBits } = json(outputs.summary!);
+    expect(meanBits).toBe((2 * 8 + 2 * 4 + 8 * 2) / 12);
+    const everything = [...weights.keys()].reduce(
+      (sum, name) => sum + readCheckpoint(base).weights.get(name)!.data.length,
+      0,
+    );
+    const scales = 12 * 64 + 6 * 4;
+    const perLayer = 12 * plane * (meanBits / 8) + scales;
+    expect(packedBytes).toBe(2 * (everything - config.layers * 12 * plane) + config.layers * perLayer);
   });
 
   it.each([
@@ -355,6 +390,7 @@ describe('pretrain, given too little', () => {
 describe('what the stages share', () => {
   it('reads sets of matrices in any order', () => {
     expect(parseTargets('v+q')).toEqual(['q', 'v']);
+    expect(parseTargets('vq+fc')).toEqual(['q', 'v', 'fc']);
     expect(parseTargets('attention+mlp')).toEqual(parseTargets('all'));
     expect(() => parseTargets('q+values')).toThrow(
       "'values' in 'q+values' names no matrices: join names out of q, k, v",

@@ -1,15 +1,13 @@
 /** The tables of a comparison: their columns, their words, and the two file formats. */
 import { from, op } from 'arquero';
+import { number, text } from '../shared/columns.ts';
 import { decimalsFor, formatNumber } from '../shared/format.ts';
 import type { GridRun } from './grid.ts';
 import type { Cell, Column, Comparison, Configuration, Sensitivity, SensitivityCell, Table } from './results.ts';
 import { mean } from './student.ts';
 
 /** Bytes in what the tables call a megabyte. */
-const megabyte = 1e6;
-
-const text = (name: string, label: string): Column => ({ name, label, kind: 'text' });
-const number = (name: string, label: string, decimals: number): Column => ({ name, label, kind: 'number', decimals });
+export const megabyte = 1e6;
 
 /** A table as CSV, every digit kept (RFC 4180 quoting; `n/a` for a value that does not exist). */
 export function toCsv(table: Table): string {

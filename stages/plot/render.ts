@@ -10,6 +10,8 @@ import { textMetrics } from './vega_extras.ts';
 /** A drawn figure; `width` and `height` in CSS pixels. The PNG has `pixelsPerUnit` pixels to each. */
 export interface Drawing {
   readonly svg: string;
+  /** The compiled Vega specification, data included, as JSON: what draws the figure live. */
+  readonly vega: string;
   readonly png: Uint8Array;
   readonly width: number;
   readonly height: number;
@@ -22,22 +24,29 @@ export const pixelsPerUnit = 2;
 export function openRenderer(font: string): (figure: Figure) => Promise<Drawing> {
   const metrics = readFont(font);
   return async (figure) => {
-    const svg = labelled(withOwnIds(await drawSvg(figure, metrics), figure.name), figure);
+    const vegaSpec = compile(figure.spec).spec;
+    const svg = labelled(withOwnIds(await drawSvg(vegaSpec, metrics), figure.name), figure);
     const image = new Resvg(svg, {
       fitTo: { mode: 'zoom', value: pixelsPerUnit },
       background: frame.paper,
       font: { fontFiles: [font], loadSystemFonts: false, defaultFontFamily: fontFamily },
     });
-    return { svg, png: image.render().asPng(), width: image.width, height: image.height };
+    return {
+      svg,
+      vega: JSON.stringify(vegaSpec),
+      png: image.render().asPng(),
+      width: image.width,
+      height: image.height,
+    };
   };
 }
 
-async function drawSvg({ spec }: Figure, metrics: FontMetrics): Promise<string> {
+async function drawSvg(spec: vega.Spec, metrics: FontMetrics): Promise<string> {
   const before = textMetrics.width;
   textMetrics.width = (item, text) => metrics.width(String(text ?? ''), item.fontSize ?? 11);
   // Vega numbers clip paths and gradients through the life of the process.
   vega.resetSVGDefIds();
-  const view = new vega.View(vega.parse(compile(spec).spec), { renderer: 'none', logLevel: vega.Warn });
+  const view = new vega.View(vega.parse(spec), { renderer: 'none', logLevel: vega.Warn });
   try {
     return await view.toSVG();
   } finally {

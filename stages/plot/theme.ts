@@ -69,6 +69,9 @@ export const config: Config = {
     rowPadding: 4,
   },
   view: { stroke: null },
+  // What a live figure says of the mark under the pointer.
+  mark: { tooltip: { content: 'encoding' } },
+  tooltipFormat: { numberFormat: '.4~r' },
 };
 
 /** A subtitle broken into lines of at most `width` characters, at spaces; a longer word gets a line of its own. */

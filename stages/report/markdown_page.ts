@@ -1,7 +1,6 @@
 /** The report in Markdown: the same content, its figures and tables as links to the files beside it. */
-import type { Verdict } from '../compare/results.ts';
 import { escapeMarkdown, markdownRows } from '../shared/markdown.ts';
-import { comparedFacts, type Report } from './content.ts';
+import { hypothesisText, numberOf, type Report, type ReportVerdict } from './content.ts';
 
 /** Where the published figures and tables lie, relative to the page. */
 export interface Links {
@@ -11,15 +10,19 @@ export interface Links {
 
 /** The whole page. Long tables are left to their files. */
 export function markdownPage(report: Report, links: Links): string {
-  const { results, figures } = report;
-  const shown = results.tables.filter((table) => table.rows.length <= 12);
-  const linked = results.tables.filter((table) => !shown.includes(table));
+  const { studies, verdicts, failures, figures } = report;
+  const tables = studies.flatMap((study) => study.tables);
+  const shown = tables.filter((table) => table.rows.length <= 12);
+  const linked = tables.filter((table) => !shown.includes(table));
   const parts = [
     `# ${escapeMarkdown(report.title)}`,
     escapeMarkdown(report.question),
-    ...(results.verdicts.length === 0
-      ? ['No hypothesis was judged: these results only describe.']
-      : results.verdicts.map(verdictText)),
+    ...(verdicts.length === 0 ? ['No hypothesis was judged: these results only describe.'] : verdicts.map(verdictText)),
+    ...(failures.length === 0 ? [] : ['## What goes wrong']),
+    ...failures.map(
+      ({ symptom, cause, evidence, mitigation }) =>
+        `### ${escapeMarkdown(symptom)}\n\n${bullets([`Cause: ${cause}`, `Evidence: ${evidence}`, `Mitigation: ${mitigation}`])}`,
+    ),
     '## Tables',
     ...shown.map(
       (table) =>
@@ -36,18 +39,20 @@ export function markdownPage(report: Report, links: Links): string {
         `### ${escapeMarkdown(title)}\n\n![${escapeMarkdown(title)}](${target(`${links.figures}/${name}.png`)})\n\n${escapeMarkdown(alt)} ([SVG](${target(`${links.figures}/${name}.svg`)}))`,
     ),
     '## What was run',
-    bullets([...report.facts, ...comparedFacts(results)].map(([name, value]) => `${name}: ${value}`)),
+    bullets(report.facts.map(([name, value]) => `${name}: ${value}`)),
     'The machine, the times, and the chain of artifacts behind every table are in the record of the run: `pipe lineage` with the path of a published file shows them.',
     '## What this can and cannot show',
-    bullets([...results.limits, ...report.limits]),
+    bullets(report.limits),
   ];
   return `${parts.join('\n\n')}\n`;
 }
 
-function verdictText({ hypothesis, measure, outcome, answer, rule, evidence }: Verdict): string {
+function verdictText(verdict: ReportVerdict): string {
+  const { measure, outcome, answer, rule, evidence } = verdict;
+  const number = numberOf(verdict);
   return [
-    `### By the ${escapeMarkdown(measure)}`,
-    `**${outcome === 'partly' ? 'Partly supported' : outcome === 'supported' ? 'Supported' : 'Rejected'}: ${escapeMarkdown(hypothesis)}**`,
+    `### ${number === '' ? 'By' : `${number}, by`} the ${escapeMarkdown(measure)}`,
+    `**${outcome === 'partly' ? 'Partly supported' : outcome === 'supported' ? 'Supported' : 'Rejected'}: ${escapeMarkdown(hypothesisText(verdict))}**`,
     escapeMarkdown(answer),
     bullets(evidence.map(({ label, value }) => `${label}: ${value}`)),
     `The rule, fixed before the numbers: ${escapeMarkdown(rule)}`,

@@ -1,5 +1,5 @@
 /** How a number is shown to a person: one rule for tables, sentences and pages. */
-import type { Cell, Column, Interval, NoiseFloor } from '../compare/results.ts';
+import type { Cell, Column, Estimate, Interval, NoiseFloor } from '../compare/results.ts';
 
 /** A number with a fixed count of decimals, thousands set apart by commas and a true minus sign; never `-0`. */
 export function formatNumber(value: number, decimals: number): string {
@@ -14,6 +14,13 @@ export function formatNumber(value: number, decimals: number): string {
 export function formatSigned(value: number, decimals: number): string {
   const text = formatNumber(value, decimals);
   return value > 0 && /[1-9]/.test(text) ? `+${text}` : text;
+}
+
+/** `0.981 (0.975 to 0.987)`. */
+export function estimateText(estimate: Estimate | null, decimals: number): string {
+  if (estimate === null) return 'not known';
+  const { value, interval } = estimate;
+  return `${formatNumber(value, decimals)}${interval === null ? ' (no interval)' : ` (${formatInterval(interval, decimals)})`}`;
 }
 
 /** `0.12 to 0.34`. */

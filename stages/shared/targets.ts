@@ -1,4 +1,4 @@
-/** Sets of matrices as people write them: `q+v`, `attention+mlp`, `all`. */
+/** Sets of matrices as people write them: `q+v`, `qv`, `attention+mlp`, `all`. */
 import { StageError } from '../../engine/stage.ts';
 import { type Family, families } from '../../model/gpt2.ts';
 
@@ -12,7 +12,7 @@ const sets: Readonly<Record<string, readonly Family[]>> = {
 /** The matrices that a text such as `q+k+v+o` names, in the order of `families`. @throws StageError for an unknown name. */
 export function parseTargets(text: string): Family[] {
   const chosen = new Set<Family>();
-  for (const name of text.split('+').map((part) => part.trim())) {
+  for (const name of text.split('+').flatMap((part) => namesIn(part.trim()))) {
     const members = Object.hasOwn(sets, name) ? sets[name]! : null;
     if (members === null) {
       throw new StageError(
@@ -22,4 +22,9 @@ export function parseTargets(text: string): Family[] {
     for (const target of members) chosen.add(target);
   }
   return families.filter((target) => chosen.has(target));
+}
+
+/** Families of one letter may be written together: `qkv`. */
+function namesIn(part: string): string[] {
+  return /^[qkvo]+$/.test(part) ? [...part] : [part];
 }

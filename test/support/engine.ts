@@ -61,6 +61,8 @@ export function makeTask(root: string, id: string, stage: string, more: Partial<
     params: { text: id },
     sources: [],
     env: {},
+    environment: [],
+    secrets: [],
     inputs: {},
     outputs: { out: 'out.txt' },
     needs: [],

@@ -99,7 +99,7 @@ stages:
     in: { results: compare.results }
   report:
     uses: report
-    in: { results: compare.results, figures: plot.figures }
+    in: { results: { all: compare.results }, figures: { all: plot.figures }, summaries: { all: train.summary } }
     with: { title: A small study, question: Which precision? }
 publish:
   tables: compare.tables

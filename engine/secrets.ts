@@ -1,0 +1,149 @@
+/**
+ * Secrets: variables of the user's environment that a stage names under `secrets:`. Their values reach the task and nothing else:
+ * the manifest holds a keyed fingerprint, and logs, messages and measurements have them masked.
+ */
+import { createHmac, randomBytes } from 'node:crypto';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pick } from './environment.ts';
+import { errorCode } from './errors.ts';
+import type { Task } from './graph.ts';
+
+/** Name -> value. */
+export type Secrets = Readonly<Record<string, string>>;
+
+/** The values of a task's secrets. @throws Error naming one that is not set: `missingSecret` is to be asked before. */
+export function secretsOf(task: Task): Secrets {
+  const missing = missingSecret(task);
+  if (missing !== null) throw new Error(`the secret ${missing} is not set`);
+  return pick(process.env, task.secrets);
+}
+
+/** The first secret of a task that is not set, or empty; null when all are there. */
+export function missingSecret({ secrets }: Pick<Task, 'secrets'>): string | null {
+  return secrets.find((name) => (process.env[name] ?? '') === '') ?? null;
+}
+
+/** Gives fingerprints of secrets. */
+export interface Fingerprints {
+  /** HMAC-SHA256 of name and value, hexadecimal: equal for equal secrets, and no use to whoever lacks the key. */
+  of(name: string, value: string): string;
+}
+
+/**
+ * The key is PIPE_FINGERPRINT_KEY, for people who share a cache, or else a random one that is made for this cache folder and
+ * readable by its owner alone. Without a key a short secret could be guessed from its digest.
+ */
+export function openFingerprints(cache: string): Fingerprints {
+  let key: string | undefined;
+  return {
+    of(name, value) {
+      key ??= process.env.PIPE_FINGERPRINT_KEY || keyIn(cache);
+      return createHmac('sha256', key).update(`${name}\0${value}`).digest('hex');
+    },
+  };
+}
+
+function keyIn(cache: string): string {
+  const path = join(cache, 'fingerprint.key');
+  for (;;) {
+    try {
+      return readFileSync(path, 'utf8');
+    } catch (thrown) {
+      if (errorCode(thrown) !== 'ENOENT') throw thrown;
+    }
+    mkdirSync(cache, { recursive: true });
+    try {
+      writeFileSync(path, randomBytes(32).toString('hex'), { flag: 'wx', mode: 0o600 });
+    } catch (thrown) {
+      // Another process has made it meanwhile.
+      if (errorCode(thrown) !== 'EEXIST') throw thrown;
+    }
+  }
+}
+
+export const mask = '***';
+
+/** Masked output that comes piece by piece. */
+export interface Flow {
+  take(piece: string | Uint8Array): Buffer;
+  /** What was held back. */
+  end(): Buffer;
+}
+
+/** Replaces the values of secrets, as they are and in the ways that programs commonly write them. */
+export class Masker {
+  /** Longest first: a secret may hold another. As Latin-1, in which every byte is a character. */
+  readonly #needles: readonly string[];
+  readonly #longest: number;
+
+  constructor(secrets: Secrets) {
+    const forms = new Set(Object.values(secrets).flatMap(formsOf));
+    const bytes = [...forms].map((form) => Buffer.from(form).toString('latin1'));
+    this.#needles = bytes.sort((a, b) => b.length - a.length);
+    this.#longest = this.#needles[0]?.length ?? 0;
+  }
+
+  /** Whether there is nothing to mask. */
+  get isIdle(): boolean {
+    return this.#needles.length === 0;
+  }
+
+  /** Masks a whole content, whatever its encoding. */
+  bytes(content: Buffer): Buffer {
+    return this.isIdle ? content : Buffer.from(this.#mask(content.toString('latin1')), 'latin1');
+  }
+
+  text(text: string): string {
+    return this.isIdle ? text : this.bytes(Buffer.from(text)).toString();
+  }
+
+  /** Masks what comes in pieces: an end that a secret may begin with is held back until more comes. */
+  flow(): Flow {
+    let held = '';
+    return {
+      take: (piece) => {
+        const text = this.#mask(held + Buffer.from(piece).toString('latin1'));
+        const keep = this.#begun(text);
+        held = text.slice(text.length - keep);
+        return Buffer.from(text.slice(0, text.length - keep), 'latin1');
+      },
+      end: () => {
+        const rest = Buffer.from(held, 'latin1');
+        held = '';
+        return rest;
+      },
+    };
+  }
+
+  #mask(text: string): string {
+    return this.#needles.reduce((masked, needle) => masked.replaceAll(needle, mask), text);
+  }
+
+  /** How many characters at the end of a text may be the beginning of a secret. */
+  #begun(text: string): number {
+    for (let length = Math.min(this.#longest - 1, text.length); length > 0; length--) {
+      const end = text.slice(text.length - length);
+      if (this.#needles.some((needle) => needle.length > length && needle.startsWith(end))) return length;
+    }
+    return 0;
+  }
+}
+
+/** Lines of a secret shorter than this are not masked by themselves: they would take ordinary words with them. */
+const shortestLine = 8;
+
+/** A secret as it is, line by line, in a JSON string, in an address, and in Base64. */
+function formsOf(value: string): string[] {
+  const lines = value.split(/\r?\n/).filter((line) => line.length >= shortestLine);
+  const base64 = Buffer.from(value).toString('base64');
+  const forms = [
+    value,
+    ...lines,
+    JSON.stringify(value).slice(1, -1),
+    encodeURIComponent(value),
+    base64,
+    base64.replace(/=+$/, ''),
+  ];
+  return forms.filter((form) => form !== '');
+}

@@ -1,0 +1,354 @@
+/** `pipe run --executor slurm` on a real Slurm of three virtual nodes with two CPUs and two pretended GPUs each. */
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import type { Event } from '../engine/events.ts';
+import type { TaskRecord } from '../engine/record.ts';
+import { type CommandProject, leftovers, openProjectFolder } from './support/checkout.ts';
+import { type Cluster, follow, startCluster } from './support/slurm.ts';
+
+let cluster: Cluster;
+let unavailable: string | null = null;
+beforeAll(() => {
+  const started = startCluster();
+  if (typeof started === 'string') {
+    unavailable = started;
+    console.log(`skipped: ${started}`);
+  } else cluster = started;
+});
+afterAll(() => cluster?.stop());
+
+let project: CommandProject;
+beforeEach((context) => {
+  if (unavailable !== null) context.skip(unavailable);
+  project = openProjectFolder();
+});
+afterEach(async () => {
+  if (unavailable !== null) return;
+  // A test that failed leaves no job to the next.
+  const jobs = (await queue()).map((line) => line.split(' ')[0]!);
+  if (jobs.length > 0) await cluster.ask('scancel', ...jobs);
+  project.remove();
+});
+
+const slurm = ['--executor', 'slurm'];
+const start = (...args: string[]) => follow(project.root, [...args, ...slurm], cluster.environment);
+
+/** A command, for `run:`, that says in a file that it began, waits for another file, and writes its output. */
+const gated = (root: string, name: string, output: string) =>
+  `echo begun >> ${root}/${name}.begun; while [ ! -e ${root}/${name}.go ]; do sleep 0.05; done; ${output}`;
+const go = (name: string) => project.write(`${name}.go`, '');
+
+const isOf = (type: Event['type'], task: string) => (event: Event) =>
+  event.type === type && 'task' in event && event.task === task;
+const of = <T extends Event['type']>(events: readonly Event[], type: T) =>
+  events.filter((event): event is Extract<Event, { type: T }> => event.type === type);
+
+/** The records of the project, by task. */
+function records(): Map<string, TaskRecord> {
+  const folder = join(project.root, 'cache', 'ac');
+  const files = readdirSync(folder, { recursive: true, encoding: 'utf8' }).filter((name) => name.length > 60);
+  return new Map(
+    files.map((name) => {
+      const record = JSON.parse(readFileSync(join(folder, name), 'utf8')) as TaskRecord;
+      return [record.task, record];
+    }),
+  );
+}
+
+/** Jobs in the queue that are not over. */
+const queue = async () =>
+  (await cluster.ask('squeue', '-h', '-r', '-o', '%i %T')).split('\n').filter((line) => line !== '');
+
+/** What is left of attempts. */
+const attempts = () => [
+  ...readdirSync(join(project.root, 'cache', 'jobs')).filter((name) => name !== 'mail'),
+  ...readdirSync(join(project.root, 'cache', 'jobs', 'mail')),
+];
+
+async function until(holds: () => boolean | Promise<boolean>, what: string): Promise<void> {
+  const deadline = performance.now() + 20_000;
+  while (!(await holds())) {
+    if (performance.now() > deadline) throw new Error(`after 20 s, still not: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+const shape = `import { writeFileSync } from 'node:fs';
+import { defineStage } from 'pipe/stage';
+export default defineStage({
+  description: 'Says what it was given.',
+  params: { n: { type: 'integer', description: 'any number' } },
+  inputs: {},
+  outputs: { shape: { path: 'shape.json', description: 'what it was given' } },
+  async run({ params, outputs, cpus, log, warn, progress, measure }) {
+    log('number ' + params.n);
+    if (params.n === 1) warn('one is a small number');
+    progress(1, 2);
+    measure('number', params.n);
+    const gpus = process.env.CUDA_VISIBLE_DEVICES;
+    writeFileSync(outputs.shape, JSON.stringify({ number: params.n, cpus, gpus }));
+  },
+});
+`;
+
+test('a matrix is one array; resources become cpus, memory and GPUs; the record names job and node', async () => {
+  project.write('stages/shape.ts', shape);
+  project.write(
+    'pipelines/p.yaml',
+    `name: p
+stages:
+  shape:
+    uses: shape
+    matrix: { n: [1, 2, 3] }
+    with: { n: '\${{ matrix.n }}' }
+    resources: { cpu: 2, gpu: 1, memory: 300MB }
+    timeout: 10m
+  list:
+    run: 'echo "$CUDA_VISIBLE_DEVICES" > \${{ out.devices }}; cat \${{ in.all }} > \${{ out.list }}'
+    shell: true
+    in: { all: { all: shape.shape } }
+    out: { list: list.txt, devices: devices.txt }
+    resources: { gpu: 2 }
+publish:
+  'list.txt': list.list
+  'devices.txt': list.devices
+`,
+  );
+  const { code, events, executed } = await project.run([...slurm], cluster.environment);
+  expect(code).toBe(0);
+  expect(executed).toEqual(['list', 'shape[n=1]', 'shape[n=2]', 'shape[n=3]']);
+  const jobs = new Map(of(events, 'task-queued').map(({ task, job }) => [task, job.id]));
+  const arrays = [1, 2, 3].map((n) => jobs.get(`shape[n=${n}]`)!.split('_')[0]);
+  expect(new Set(arrays).size).toBe(1);
+  expect(jobs.get('list')!.split('_')[0]).not.toBe(arrays[0]);
+  for (const n of [1, 2, 3]) {
+    const record = records().get(`shape[n=${n}]`)!;
+    const id = jobs.get(`shape[n=${n}]`)!;
+    expect(record).toMatchObject({
+      job: { cluster: 'loopback', id },
+      host: { name: expect.stringMatching(/^n[123]$/) },
+      measurements: { number: n },
+    });
+    const said = await cluster.ask('scontrol', 'show', 'job', id);
+    expect(said).toMatch(/JobName=p\/shape/);
+    expect(said).toMatch(/NumCPUs=2 NumTasks=1 CPUs\/Task=2/);
+    expect(said).toMatch(/TRES=cpu=2,mem=287M,node=1/);
+    expect(said).toMatch(/TresPerNode=gres:gpu:1/);
+    expect(said).toMatch(/TimeLimit=00:11:00/);
+    expect(said).toContain(`BatchHost=${record.host.name}`);
+  }
+  const given = project
+    .read('results/p/list.txt')
+    .trim()
+    .split('}')
+    .filter((text) => text !== '')
+    .map((text) => JSON.parse(`${text}}`));
+  // A node with two CPUs holds one of them at a time: each sees the first GPU of its own.
+  expect(given).toEqual([1, 2, 3].map((number) => ({ number, cpus: 2, gpus: '0' })));
+  expect(project.read('results/p/devices.txt')).toBe('0,1\n');
+  expect(of(events, 'warning').map(({ message }) => message)).toEqual(['one is a small number']);
+  expect(of(events, 'task-measured').map(({ value }) => value)).toHaveLength(3);
+  expect((await project.pipe(['log', 'shape[n=2]'])).stdout).toBe('number 2\n');
+  expect(attempts()).toEqual([]);
+  // The next run asks nobody.
+  const again = await project.pipe(['run', ...slurm], { SLURM_CONF: '/nowhere' });
+  expect(again.stdout).toMatch(/^p: up to date/);
+});
+
+test('a task that fails is told with its log; what Slurm does not take, in the words of Slurm; time is kept on the node', async () => {
+  project.write(
+    'pipelines/p.yaml',
+    `name: p
+stages:
+  fails: { run: 'echo last words; exit 3', shell: true, out: { o: o }, retry: 1 }
+  large: { run: 'true', out: { o: o }, resources: { cpu: 64 } }
+  slow: { run: 'sleep 600', out: { o: o }, timeout: 1s }
+  good: { run: 'echo good > \${{ out.o }}', shell: true, out: { o: o } }
+`,
+  );
+  const { code, events, executed } = await project.run(['-k', ...slurm], cluster.environment);
+  expect(code).toBe(1);
+  expect(executed).toEqual(['good']);
+  const failures = new Map(of(events, 'task-failed').map((event) => [event.task, event]));
+  expect(failures.get('fails')).toMatchObject({ failure: { kind: 'exit-code' }, tail: ['last words'] });
+  expect(failures.get('fails')!.failure.message).toContain('exit code 3');
+  expect(of(events, 'task-retried').map(({ task }) => task)).toEqual(['fails']);
+  expect(failures.get('large')!.failure).toMatchObject({
+    kind: 'refused',
+    message: expect.stringMatching(/never start it \(PartitionConfig\)|node configuration is not available/),
+  });
+  expect(failures.get('slow')!.failure).toMatchObject({ kind: 'timeout', message: expect.stringContaining('1 s') });
+  expect((await project.pipe(['log', 'fails'])).stdout).toBe('last words\n');
+  expect(attempts()).toEqual([]);
+});
+
+test('a dead node is no failure of its tasks: they run elsewhere, and what its orphans write is nobody’s result', async () => {
+  const { root } = project;
+  // The first attempt outlives its node: it writes when it is told to, and says when it has written.
+  project.write(
+    'pipelines/p.yaml',
+    `name: p
+stages:
+  task:
+    run: 'if [ -e ${root}/first ]; then echo second > \${{ out.o }}; else touch ${root}/first; ${gated(root, 'orphan', 'sleep 0')}; echo orphan > \${{ out.o }}; echo $? > ${root}/wrote; fi'
+    shell: true
+    out: { o: o }
+    resources: { cpu: 2 }
+publish: { o: task.o }
+`,
+  );
+  const run = start();
+  await until(() => existsSync(join(root, 'orphan.begun')), 'the first attempt is at work');
+  const queued = of(run.events, 'task-queued')[0]!;
+  const node = /BatchHost=(\w+)/.exec(await cluster.ask('scontrol', 'show', 'job', queued.job.id))![1]!;
+  process.kill(cluster.pid(`slurmd-${node}`), 'SIGKILL');
+  await cluster.ask('scontrol', 'update', `nodename=${node}`, 'state=down', 'reason=test');
+  await run.when(isOf('task-retried', 'task'));
+  go('orphan');
+  expect((await run.end).code).toBe(0);
+  const retried = of(run.events, 'task-retried')[0]!;
+  expect(retried.failure).toMatchObject({ kind: 'lost', message: expect.stringContaining('its node failed') });
+  expect(project.read('results/p/o')).toBe('second\n');
+  expect(records().get('task')!.job!.id).not.toBe(queued.job.id);
+  expect(records().get('task')!.host.name).not.toBe(node);
+  expect(attempts()).toEqual([]);
+  cluster.start('slurmd', node);
+  await until(async () => (await cluster.ask('sinfo', '-h', '-p', 'main', '-o', '%T%D')) === 'idle3\n', 'it is back');
+});
+
+test('a preempted task runs again when there is room', async () => {
+  const { root } = project;
+  project.write(
+    'pipelines/p.yaml',
+    `name: p
+stages:
+  task:
+    run: '${gated(root, 'task', 'echo done > ${{ out.o }}')}'
+    shell: true
+    out: { o: o }
+    resources: { cpu: 2 }
+publish: { o: task.o }
+`,
+  );
+  const run = start();
+  await run.when(isOf('task-started', 'task'));
+  const urgent = await cluster.ask(
+    'sbatch',
+    '--parsable',
+    '-p',
+    'urgent',
+    '-N3',
+    '-n3',
+    '-c2',
+    '-o',
+    '/dev/null',
+    '--wrap',
+    'sleep 60',
+  );
+  await run.when(isOf('task-retried', 'task'));
+  go('task');
+  await cluster.ask('scancel', urgent.trim());
+  expect((await run.end).code).toBe(0);
+  expect(of(run.events, 'task-retried').map(({ failure }) => failure.kind)).toEqual(['lost']);
+  expect(of(run.events, 'task-retried')[0]!.failure.message).toContain('higher priority');
+  expect(project.read('results/p/o')).toBe('done\n');
+});
+
+test('a run that is killed leaves its jobs at work; started again, it finds those that run, wait and have ended, and waits for them', async () => {
+  const { root } = project;
+  // Six CPUs: three tasks run, two wait for room.
+  project.write(
+    'pipelines/p.yaml',
+    `name: p
+stages:
+  task:
+    run: 'echo \${{ matrix.n }} >> ${root}/executions; ${gated(root, 'n${{ matrix.n }}', 'echo ${{ matrix.n }} > ${{ out.o }}')}'
+    shell: true
+    matrix: { n: [1, 2, 3, 4, 5] }
+    out: { o: o }
+    resources: { cpu: 2 }
+  sum: { run: ['sort', '\${{ in.all }}', -o, '\${{ out.o }}'], in: { all: { all: task.o } }, out: { o: o } }
+publish: { o: sum.o }
+`,
+  );
+  const first = start();
+  await first.when(({ type }) => type === 'task-started', 3);
+  const jobs = of(first.events, 'task-queued').map(({ task, job }) => [task, job.id]);
+  expect(jobs).toHaveLength(5);
+  first.kill('SIGKILL');
+  await first.end;
+  // One ends while nobody looks.
+  const begun = () => [1, 2, 3, 4, 5].find((n) => existsSync(join(root, `n${n}.begun`)));
+  await until(() => begun() !== undefined, 'a task is at work');
+  go(`n${begun()}`);
+  await until(
+    () => readdirSync(join(root, 'cache/jobs/mail')).some((name) => name.endsWith('.ended')),
+    'a task has ended',
+  );
+  const second = start();
+  await second.when(({ type }) => type === 'task-queued', 5);
+  for (const n of [1, 2, 3, 4, 5]) go(`n${n}`);
+  expect((await second.end).code).toBe(0);
+  const adopted = of(second.events, 'task-queued').filter((event) => event.adopted);
+  expect(adopted.map(({ task, job }) => [task, job.id]).sort()).toEqual(jobs.sort());
+  expect(project.read('executions').trim().split('\n').sort()).toEqual(['1', '2', '3', '4', '5']);
+  expect(project.read('results/p/o')).toBe('1\n2\n3\n4\n5\n');
+  for (const [task, id] of jobs) expect(records().get(task!)!.job!.id).toBe(id);
+  expect(attempts()).toEqual([]);
+  expect(await queue()).toEqual([]);
+});
+
+test('Ctrl-C cancels what runs and what waits', async () => {
+  const { root } = project;
+  project.write(
+    'pipelines/p.yaml',
+    `name: p
+stages:
+  task:
+    run: '${gated(root, 'never', 'echo ${{ matrix.n }}')}'
+    shell: true
+    matrix: { n: [1, 2, 3, 4] }
+    out: { o: o }
+    resources: { cpu: 2 }
+`,
+  );
+  const run = start();
+  await run.when(({ type }) => type === 'task-started', 3);
+  expect(await queue()).toHaveLength(4);
+  run.kill('SIGINT');
+  const { code, seconds } = await run.end;
+  expect(code).toBe(130);
+  expect(seconds).toBeLessThan(30);
+  await until(async () => (await queue()).length === 0, 'no job is left');
+  expect(attempts()).toEqual([]);
+  expect(leftovers(root)).toEqual([]);
+});
+
+test('while the controller is down, what runs goes on; a run that begins then says so within a bound, and nothing is lost', async () => {
+  const { root } = project;
+  project.write(
+    'pipelines/p.yaml',
+    `name: p
+stages:
+  first: { run: '${gated(root, 'first', 'echo first > ${{ out.o }}')}', shell: true, out: { o: o } }
+  second: { run: ['cp', '\${{ in.o }}', '\${{ out.o }}'], in: { o: first.o }, out: { o: o } }
+publish: { o: second.o }
+`,
+  );
+  const run = start();
+  await run.when(isOf('task-started', 'first'));
+  const controller = cluster.pid('slurmctld');
+  process.kill(controller, 'SIGKILL');
+  writeFileSync(join(root, 'pipelines/other.yaml'), "name: other\nstages: { a: { run: 'true', out: { o: o } } }\n");
+  const late = await project.pipe(['run', 'other', ...slurm], cluster.environment);
+  expect(late).toMatchObject({ code: 2, stderr: expect.stringMatching(/^Slurm (does|did) not answer/) });
+  expect(late.seconds).toBeLessThan(20);
+  go('first');
+  // Its end is heard of though Slurm says nothing; the next one cannot be submitted, and waits for Slurm.
+  await run.when(isOf('task-done', 'first'));
+  await run.when((event) => event.type === 'warning' && /asked again/.test(event.message));
+  cluster.start('slurmctld');
+  expect((await run.end).code).toBe(0);
+  expect(project.read('results/p/o')).toBe('first\n');
+});
