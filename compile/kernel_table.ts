@@ -3,6 +3,7 @@ import type { AnyKernel } from '../model/kernels/kernel.ts';
 import { kernels } from '../model/kernels/registry.ts';
 import { coreKernel } from './core_shapes.ts';
 import { joinedKernel } from './joined_kernels.ts';
+import { withoutNested } from './nested.ts';
 import type { Attribute } from './program.ts';
 
 type Shape = readonly number[];
@@ -34,7 +35,10 @@ export function namedKernel(name: string): AnyKernel | undefined {
 export function kernelTraits(name: string): KernelTraits {
   let traits = table.get(name);
   if (traits === undefined) {
-    traits = find(name);
+    const found = find(name);
+    const outputs: KernelTraits['outputs'] = (operands, attributes) =>
+      found.outputs(withoutNested(name, operands, attributes), attributes);
+    traits = { ...found, outputs };
     table.set(name, traits);
   }
   return traits;

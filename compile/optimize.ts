@@ -4,8 +4,10 @@ import { fuseAdditions } from './passes/additions.ts';
 import { keepAttention } from './passes/attention_lse.ts';
 import { mergeConstants } from './passes/constants.ts';
 import { dropDeadCalls } from './passes/dead_calls.ts';
+import { fuseGelu } from './passes/gelu.ts';
 import { storeInHalves } from './passes/halves.ts';
 import { joinLossGradient } from './passes/loss_gradient.ts';
+import { foldNestedScales } from './passes/nested_scales.ts';
 import { joinOptimizerCalls } from './passes/optimizer_calls.ts';
 import { recomputeCheap } from './passes/recompute.ts';
 import { reuseDyingOperands } from './passes/reuse_operands.ts';
@@ -38,6 +40,8 @@ export function gpuPasses(precision: Precision): readonly Pass[] {
     aliasViews,
     mergeConstants,
     fuseAdditions,
+    fuseGelu,
+    foldNestedScales,
     keepAttention,
     joinLossGradient,
     recomputeCheap,

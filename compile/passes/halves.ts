@@ -9,6 +9,10 @@ export const takesHalves: Readonly<Record<string, { inputs: readonly number[]; o
   LinearBackwardWeight: { inputs: [0, 1], outputs: [] },
   Nf4MatMul: { inputs: [0, 5], outputs: [0] },
   Nf4MatMulBackwardInput: { inputs: [0, 4], outputs: [0] },
+  LinearGelu: { inputs: [0], outputs: [0, 1] },
+  LinearGeluBackwardInput: { inputs: [0, 2], outputs: [0] },
+  Nf4MatMulGelu: { inputs: [0], outputs: [0, 1] },
+  Nf4MatMulGeluBackwardInput: { inputs: [0, 4], outputs: [0] },
   LoraHidden: { inputs: [0], outputs: [] },
   LoraUpdate: { inputs: [0], outputs: [0] },
   LoraBackwardHidden: { inputs: [0], outputs: [] },
@@ -38,29 +42,40 @@ const sumReaders: ReadonlySet<string> = new Set(['LayerNorm:0', 'Linear:3', 'Nf4
 /**
  * A temporary is stored in bf16 if every call that touches it takes it so, and no output of the program is made of it. Sums
  * that are only passed on to layer norms and further sums, as in a forward pass, stay float32: there rounding would
- * accumulate. Where a gradient reads them too they are kept for long, and are bf16.
+ * accumulate. Where a gradient reads them too they are kept for long, and are bf16. What a LoRA update works on in place is
+ * stored as its result is.
  */
 export function storeInHalves(program: Program): Program {
   const uses = usesOf(program);
+  const groups = program.buffers.map((_, index) => rootOf(program, index));
+  /** The last result of the updates of a buffer's memory. */
+  const groupOf = (buffer: number): number => {
+    const root = rootOf(program, buffer);
+    return groups[root] === root ? root : groupOf(groups[root]!);
+  };
+  for (const { kernel, inputs, outputs } of program.calls) {
+    if (kernel === 'LoraUpdate') groups[rootOf(program, inputs[0]!)] = rootOf(program, outputs[0]!);
+  }
   const refused = new Set<number>();
-  const readers = new Map<number, Set<string>>();
-  const isOutput = (root: number) => uses[root]!.reads.includes(program.calls.length);
+  const readers = new Map<number, string[]>();
+  program.buffers.forEach(({ role, storage }, index) => {
+    const isOutput = uses[index]!.reads.includes(program.calls.length);
+    if (role !== 'temporary' || isOutput || !['float32', 'bf16'].includes(storage)) refused.add(groupOf(index));
+  });
   for (const call of program.calls) {
     visit(call, (buffer, reader, takes) => {
-      const root = rootOf(program, buffer);
-      if (!takes) refused.add(root);
-      if (reader !== undefined) readers.set(root, (readers.get(root) ?? new Set()).add(reader));
+      const group = groupOf(buffer);
+      if (!takes) refused.add(group);
+      if (reader !== undefined && reader !== 'LoraUpdate:0')
+        readers.set(group, [...(readers.get(group) ?? []), reader]);
     });
   }
-  const inHalves = (root: number) => {
-    const { role, storage } = program.buffers[root]!;
-    if (role !== 'temporary' || storage !== 'float32' || refused.has(root) || isOutput(root)) return false;
-    return ![...(readers.get(root) ?? [])].every((reader) => sumReaders.has(reader));
-  };
+  const inHalves = (group: number) =>
+    !refused.has(group) && !(readers.get(group) ?? []).every((reader) => sumReaders.has(reader));
   return {
     ...program,
     buffers: program.buffers.map((buffer, index) =>
-      inHalves(rootOf(program, index)) ? { ...buffer, storage: 'bf16' } : buffer,
+      inHalves(groupOf(index)) ? { ...buffer, storage: 'bf16' } : buffer,
     ),
   };
 }

@@ -35,6 +35,31 @@ Step linear_backward_input(Operands& o) {
           0, 0};
 }
 
+Step linear_gelu(Operands& o) {
+  const Tensor x = o.matrix(0, "x", any, any, activation);
+  const int64_t N = x.rows(), K = x.columns();
+  const Tensor w = o.matrix(1, "w", any, K, float_or_bf16);
+  const int64_t M = w.rows();
+  const Tensor bias = o.vector(2, "bias", M, float_or_bf16);
+  const Tensor y = o.output(N * M, activation);
+  const Tensor pre = o.output(N * M, activation);
+  return {[=](Context& c) { linear_gelu_forward(c, out(y), out(pre), in(x), weights(w), weights(bias), N, M, K); },
+          floats(M), 0};
+}
+
+Step linear_gelu_backward_input(Operands& o) {
+  const Tensor dy = o.matrix(0, "dy", any, any, activation);
+  const int64_t N = dy.rows(), M = dy.columns();
+  const Tensor w = o.matrix(1, "w", M, any, float_or_bf16);
+  const int64_t K = w.columns();
+  const Tensor pre = o.matrix(2, "pre", N, K, activation);
+  const Tensor dx = o.output(N * K, activation);
+  return {[=](Context& c) {
+            PIPE_DEVICE::linear_gelu_backward_input(c, out(dx), in(dy), weights(w), in(pre), N, M, K);
+          },
+          0, 0};
+}
+
 Step linear_backward_weight(Operands& o) {
   const Tensor dy = o.matrix(0, "dy", any, any, activation);
   const int64_t N = dy.rows(), M = dy.columns();
@@ -50,22 +75,32 @@ Step column_sum(Operands& o) {
   return {[=](Context& c) { PIPE_DEVICE::column_sum(c, sums.f32(), x.f32(), x.rows(), x.columns()); }, 0, 0};
 }
 
-// Operands `first` to `first` + 2: codes, absmax and codebook of a matrix of n elements.
+int64_t positive(const Operands& o, const char* attribute) {
+  const int64_t value = o.natural(attribute);
+  o.require(value > 0, std::string("has an attribute ") + attribute + " = 0; it must be positive");
+  return value;
+}
+
+// Operands `first` to `first` + 2: codes, absmax and codebook of a matrix of n elements. With an attribute nestedBlock,
+// absmax is in codes, and the last three operands say what they stand for.
 Nf4 nf4_operands(Operands& o, size_t first, int64_t n) {
   const int64_t block = o.natural("block");
   o.require(block >= 2 && block % 2 == 0, "has block " + std::to_string(block) + "; it must be even and positive");
   o.require(n % block == 0, "has a matrix of " + std::to_string(n) + " elements, which blocks of " +
                                 std::to_string(block) + " do not divide");
   const Tensor codes = o.vector(first, "codes", n / 2, byte_only);
-  const Tensor absmax = o.vector(first + 1, "absmax", n / block);
   const Tensor codebook = o.vector(first + 2, "codebook", 16);
-  return {codes.u8(), absmax.f32(), codebook.f32(), block};
-}
-
-int64_t positive(const Operands& o, const char* attribute) {
-  const int64_t value = o.natural(attribute);
-  o.require(value > 0, std::string("has an attribute ") + attribute + " = 0; it must be positive");
-  return value;
+  Nf4 stored{codes.u8(), nullptr, codebook.f32(), block};
+  if (!o.has("nestedBlock")) {
+    stored.absmax = o.vector(first + 1, "absmax", n / block).f32();
+    return stored;
+  }
+  const int64_t nested = positive(o, "nestedBlock"), scales = n / block;
+  const size_t last = o.split_off(3);
+  stored.nested = {o.vector(first + 1, "absmax", scales, byte_only).u8(),
+                   o.vector(last, "nestedAbsmax", (scales + nested - 1) / nested).f32(),
+                   o.vector(last + 1, "nestedCodebook", 256).f32(), o.vector(last + 2, "offset", 1).f32(), nested};
+  return stored;
 }
 
 Step nf4_matmul(Operands& o) {
@@ -76,8 +111,8 @@ Step nf4_matmul(Operands& o) {
   const Tensor added = o.optional_matrix(5, "added", N, M, activation);
   const Tensor y = o.output(N * M, activation);
   o.in_place(5);
-  return {[=](Context& c) { nf4_matmul_forward(c, out(y), in(x), w, weights(bias), in(added), N, M, K); }, floats(M),
-          0};
+  return {[=](Context& c) { nf4_matmul_forward(c, out(y), in(x), w, weights(bias), in(added), N, M, K); },
+          floats(M) + nf4_shared(w, M * K), 0};
 }
 
 Step nf4_matmul_backward_input(Operands& o) {
@@ -87,7 +122,31 @@ Step nf4_matmul_backward_input(Operands& o) {
   const Tensor added = o.optional_matrix(4, "added", N, K, activation);
   const Tensor dx = o.output(N * K, activation);
   o.in_place(4);
-  return {[=](Context& c) { PIPE_DEVICE::nf4_matmul_backward_input(c, out(dx), in(dy), w, in(added), N, M, K); }, 0, 0};
+  return {[=](Context& c) { PIPE_DEVICE::nf4_matmul_backward_input(c, out(dx), in(dy), w, in(added), N, M, K); },
+          nf4_shared(w, M * K), 0};
+}
+
+Step nf4_matmul_gelu(Operands& o) {
+  const Tensor x = o.matrix(0, "x", any, any, activation);
+  const int64_t N = x.rows(), K = x.columns(), M = positive(o, "outFeatures");
+  const Nf4 w = nf4_operands(o, 1, M * K);
+  const Tensor bias = o.vector(4, "bias", M, float_or_bf16);
+  const Tensor y = o.output(N * M, activation);
+  const Tensor pre = o.output(N * M, activation);
+  return {[=](Context& c) { nf4_matmul_gelu_forward(c, out(y), out(pre), in(x), w, weights(bias), N, M, K); },
+          floats(M) + nf4_shared(w, M * K), 0};
+}
+
+Step nf4_matmul_gelu_backward_input(Operands& o) {
+  const Tensor dy = o.matrix(0, "dy", any, any, activation);
+  const int64_t N = dy.rows(), M = dy.columns(), K = positive(o, "inFeatures");
+  const Nf4 w = nf4_operands(o, 1, M * K);
+  const Tensor pre = o.matrix(4, "pre", N, K, activation);
+  const Tensor dx = o.output(N * K, activation);
+  return {[=](Context& c) {
+            PIPE_DEVICE::nf4_matmul_gelu_backward_input(c, out(dx), in(dy), w, in(pre), N, M, K);
+          },
+          nf4_shared(w, M * K), 0};
 }
 
 Step nf4_dequantize(Operands& o) {
@@ -217,10 +276,14 @@ const std::vector<NamedBind>& linear_binders() {
   static const std::vector<NamedBind> table = {
       {"Linear", linear},
       {"LinearBackwardInput", linear_backward_input},
+      {"LinearGelu", linear_gelu},
+      {"LinearGeluBackwardInput", linear_gelu_backward_input},
       {"LinearBackwardWeight", linear_backward_weight},
       {"ColumnSum", column_sum},
       {"Nf4MatMul", nf4_matmul},
       {"Nf4MatMulBackwardInput", nf4_matmul_backward_input},
+      {"Nf4MatMulGelu", nf4_matmul_gelu},
+      {"Nf4MatMulGeluBackwardInput", nf4_matmul_gelu_backward_input},
       {"Nf4Dequantize", nf4_dequantize},
       {"DequantizeAbsmax", dequantize_absmax},
       {"LoraHidden", lora_hidden},

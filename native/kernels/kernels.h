@@ -22,14 +22,22 @@ namespace PIPE_DEVICE {
 void linear_forward(Context&, Out y, In x, Weights w, Weights bias, In added, int64_t N, int64_t M, int64_t K);
 // dx[N, K] = dy[N, M] w[M, K] + added[N, K] (or none). dx may be added.
 void linear_backward_input(Context&, Out dx, In dy, Weights w, In added, int64_t N, int64_t M, int64_t K);
+// y = gelu(pre), pre[N, M] = x[N, K] w[M, K]^T + bias[M].  shared: M
+void linear_gelu_forward(Context&, Out y, Out pre, In x, Weights w, Weights bias, int64_t N, int64_t M, int64_t K);
+// dx[N, K] = dy[N, M] w[M, K], times the derivative of gelu at pre[N, K]
+void linear_gelu_backward_input(Context&, Out dx, In dy, Weights w, In pre, int64_t N, int64_t M, int64_t K);
 // dw[M, K] = dy[N, M]^T x[N, K]
 void linear_backward_weight(Context&, float* dw, In dy, In x, int64_t N, int64_t M, int64_t K);
 // sums[M] = the sum of x[N, M] over rows
 void column_sum(Context&, float* sums, const float* x, int64_t N, int64_t M);
 
-// The same with W[M, K] stored as NF4.  shared: M
+// The same with W[M, K] stored as NF4.  shared: M, and nf4_shared(w, M * K)
 void nf4_matmul_forward(Context&, Out y, In x, const Nf4& w, Weights bias, In added, int64_t N, int64_t M, int64_t K);
 void nf4_matmul_backward_input(Context&, Out dx, In dy, const Nf4& w, In added, int64_t N, int64_t M, int64_t K);
+void nf4_matmul_gelu_forward(Context&, Out y, Out pre, In x, const Nf4& w, Weights bias, int64_t N, int64_t M,
+                             int64_t K);
+void nf4_matmul_gelu_backward_input(Context&, Out dx, In dy, const Nf4& w, In pre, int64_t N, int64_t M, int64_t K);
+size_t nf4_shared(const Nf4& w, int64_t n);
 // w[n]: the stored matrix, as float32 values rounded to bf16
 void nf4_dequantize_forward(Context&, float* w, const Nf4& stored, int64_t n);
 // absmax[n] = codebook[codes[i]] * nested[i / block] + offset[0]; codes uint8, codebook[256]

@@ -65,9 +65,15 @@ Tensor Operands::at(int buffer) const {
   return {&description, arena_ + description.offset};
 }
 
+size_t Operands::split_off(size_t n) {
+  require(count() >= n, "has " + std::to_string(count()) + " operands; it takes more than " + std::to_string(n));
+  last_ = n;
+  return count();
+}
+
 Tensor Operands::tensor(size_t index, const char* what, Storages storages) {
-  require(index < count(), "lacks operand " + std::to_string(index) + " (" + what + ")");
-  taken_ = std::max(taken_, index + 1);
+  require(index < call_.inputs.size(), "lacks operand " + std::to_string(index) + " (" + what + ")");
+  if (index < count()) taken_ = std::max(taken_, index + 1);
   const Tensor t = at(call_.inputs[index]);
   if (std::find(storages.begin(), storages.end(), t.buffer->storage) == storages.end())
     fail(describe(index, what) + " is stored as " + name_of(t.buffer->storage) + "; it must be " + names_of(storages));
@@ -170,7 +176,7 @@ void Operands::finish() const {
 
 void Operands::finish_output(size_t o) const {
   const Buffer& output = *at(call_.outputs[o]).buffer;
-  for (size_t i = 0; i < count(); ++i) {
+  for (size_t i = 0; i < call_.inputs.size(); ++i) {
     const Buffer& input = *at(call_.inputs[i]).buffer;
     const bool same = input.offset == output.offset && input.bytes() == output.bytes();
     const bool allowed = same && std::find(in_place_.begin(), in_place_.end(), i) != in_place_.end();
@@ -184,7 +190,7 @@ void Operands::finish_output(size_t o) const {
   if (!uses_scratch_) return;
   const Buffer& scratch = *at(call_.scratch).buffer;
   require(!overlap(output, scratch), "has scratch over its output \"" + output.name + "\"; give them separate memory");
-  for (size_t i = 0; i < count(); ++i)
+  for (size_t i = 0; i < call_.inputs.size(); ++i)
     require(!overlap(*at(call_.inputs[i]).buffer, scratch),
             "has scratch over operand " + std::to_string(i) + " (\"" + at(call_.inputs[i]).buffer->name +
                 "\"); give them separate memory");

@@ -41,7 +41,9 @@ class Operands {
  public:
   Operands(const Program& program, size_t call, std::byte* arena);
 
-  size_t count() const { return call_.inputs.size(); }
+  size_t count() const { return call_.inputs.size() - last_; }
+  // The last n operands, which are taken before the others and no longer count among them. Returns where they begin.
+  size_t split_off(size_t n);
   // Operand `index` with any shape.
   Tensor tensor(size_t index, const char* what, Storages storages = float_only);
   // Operand `index` with `size` elements, whatever its rank.
@@ -87,6 +89,7 @@ class Operands {
   std::byte* arena_;
   size_t taken_ = 0;
   size_t written_ = 0;
+  size_t last_ = 0;
   bool uses_scratch_ = false;
   std::vector<size_t> in_place_;
 };

@@ -1,5 +1,6 @@
 /** NF4 and doubly quantized scales: codes to numbers as DESIGN.md defines them, and products with them in float64. */
 import { bytes, float32, floats, halves, type KernelCase, naturals, type Operand, random, toBf16 } from './case.ts';
+import { geluOf, geluSlope } from './layer_cases.ts';
 
 /** Quantiles of the normal distribution (Dettmers et al. 2023, appendix E). */
 export const codebook = [
@@ -10,28 +11,61 @@ export const codebook = [
 
 interface Stored {
   readonly operands: readonly Operand[];
+  /** What the scales' codes stand for, if they are in codes: operands that come last. */
+  readonly nested: readonly Operand[];
+  readonly attributes: Readonly<Record<string, number>>;
   /** The elements it stands for. */
   readonly values: readonly number[];
 }
 
 /** n elements with random codes and scales. */
 function stored(n: number, block: number): Stored {
-  const codes = naturals(n, 16);
   const next = random(n);
-  const absmax = float32(
-    [n / block],
-    Array.from({ length: n / block }, () => 0.01 + Math.abs(next())),
-  );
+  const absmax = Array.from({ length: n / block }, () => Math.fround(0.01 + Math.abs(next())));
+  return withScales(n, block, float32([n / block], absmax), absmax);
+}
+
+/** The same with scales in codes. */
+function doublyStored(n: number, block: number): Stored {
+  const scales = nestedScales(n / block);
+  const [codes, ...nested] = scales.operands;
+  return { ...withScales(n, block, codes!, scales.values), nested, attributes: { nestedBlock: 256 } };
+}
+
+function withScales(n: number, block: number, absmax: Operand, scales: readonly number[]): Stored {
+  const codes = naturals(n, 16);
   const packed = Array.from({ length: n / 2 }, (_, i) => codes[2 * i]! * 16 + codes[2 * i + 1]!);
   return {
     operands: [bytes([n / 2], packed), absmax, float32([16], codebook)],
-    values: codes.map((code, e) => toBf16(Math.fround(codebook[code]! * absmax.data[Math.floor(e / block)]!))),
+    nested: [],
+    attributes: {},
+    values: codes.map((code, e) => toBf16(Math.fround(codebook[code]! * scales[Math.floor(e / block)]!))),
   };
 }
 
-function products(label: string, N: number, M: number, K: number, block: number, bias?: Operand): KernelCase[] {
-  const w = stored(M * K, block);
-  const [x, dy] = [floats([N, K]), floats([N, M])];
+/** Scales in 8 bits; each step is rounded to float32, as two operations are. */
+function nestedScales(n: number): { operands: Operand[]; values: number[] } {
+  const codes = naturals(n, 256);
+  const nested = floats([Math.ceil(n / 256)], 0.1);
+  const dynamic = floats([256]);
+  const offset = 0.0437;
+  const values = codes.map((code, i) => {
+    const product = Math.fround(dynamic.data[code]! * nested.data[Math.floor(i / 256)]!);
+    return Math.fround(product + Math.fround(offset));
+  });
+  return { operands: [bytes([n], codes), nested, dynamic, float32([1], [offset])], values };
+}
+
+function products(
+  label: string,
+  N: number,
+  M: number,
+  K: number,
+  block: number,
+  bias?: Operand,
+  w = stored(M * K, block),
+): KernelCase[] {
+  const [x, dy, addend, before] = [floats([N, K]), floats([N, M]), floats([N, M]), floats([N, K])];
   const y = new Float64Array(N * M);
   const dx = new Float64Array(N * K);
   for (let n = 0; n < N; n++) {
@@ -44,25 +78,46 @@ function products(label: string, N: number, M: number, K: number, block: number,
       y[n * M + m] = sum;
     }
   }
-  const tolerance = 2e-6;
-  return [
+  const forward = { label, attributes: { ...w.attributes, outFeatures: M, block }, output: [N, M], tolerance: 2e-6 };
+  const backward = { ...forward, attributes: { ...w.attributes, inFeatures: K, block }, output: [N, K] };
+  const cases: KernelCase[] = [
     {
+      ...forward,
       kernel: 'Nf4MatMul',
-      label,
-      operands: [x, ...w.operands, ...(bias === undefined ? [] : [bias])],
-      attributes: { outFeatures: M, block },
-      output: [N, M],
+      operands: [x, ...w.operands, ...(bias === undefined ? [] : [bias]), ...w.nested],
       expected: y,
-      tolerance,
+    },
+    { ...backward, kernel: 'Nf4MatMulBackwardInput', operands: [dy, ...w.operands, ...w.nested], expected: dx },
+    {
+      ...backward,
+      kernel: 'Nf4MatMulBackwardInput',
+      label: `${label}, added`,
+      operands: [dy, ...w.operands, before, ...w.nested],
+      expected: dx.map((value, i) => value + before.data[i]!),
     },
     {
-      kernel: 'Nf4MatMulBackwardInput',
-      label,
-      operands: [dy, ...w.operands],
-      attributes: { inFeatures: K, block },
-      output: [N, K],
-      expected: dx,
-      tolerance,
+      ...backward,
+      kernel: 'Nf4MatMulGeluBackwardInput',
+      operands: [dy, ...w.operands, before, ...w.nested],
+      expected: dx.map((value, i) => value * geluSlope(before.data[i]!)),
+    },
+  ];
+  if (bias === undefined) return cases;
+  return [
+    ...cases,
+    {
+      ...forward,
+      kernel: 'Nf4MatMul',
+      label: `${label}, added`,
+      operands: [x, ...w.operands, bias, addend, ...w.nested],
+      expected: y.map((value, i) => value + addend.data[i]!),
+    },
+    {
+      ...forward,
+      kernel: 'Nf4MatMulGelu',
+      operands: [x, ...w.operands, bias, ...w.nested],
+      expected: y.map(geluOf),
+      further: [{ output: [N, M], expected: y }],
     },
   ];
 }
@@ -80,23 +135,15 @@ function dequantize(shape: readonly [number, number], block: number): KernelCase
   };
 }
 
-/** Each step is rounded to float32, as two operations are. */
 function absmax(n: number): KernelCase {
-  const codes = naturals(n, 256);
-  const nested = floats([Math.ceil(n / 256)], 0.1);
-  const dynamic = floats([256]);
-  const offset = 0.0437;
-  const expected = codes.map((code, i) => {
-    const product = Math.fround(dynamic.data[code]! * nested.data[Math.floor(i / 256)]!);
-    return Math.fround(product + Math.fround(offset));
-  });
+  const { operands, values } = nestedScales(n);
   return {
     kernel: 'DequantizeAbsmax',
     label: `${n} scales`,
-    operands: [bytes([n], codes), nested, dynamic, float32([1], [offset])],
+    operands,
     attributes: { nestedBlock: 256 },
     output: [n],
-    expected,
+    expected: values,
     tolerance: 0,
   };
 }
@@ -108,6 +155,8 @@ export function nf4Cases(): KernelCase[] {
     ...products('blocks across rows, odd rows', 21, 64, 33, 64),
     ...products('one row', 1, 530, 192, 64, floats([530])),
     ...products('small blocks', 9, 10, 14, 4),
+    ...products('scales in codes', 40, 96, 256, 64, floats([96]), doublyStored(96 * 256, 64)),
+    ...products('scales in codes, one row', 1, 530, 192, 64, floats([530]), doublyStored(530 * 192, 64)),
     dequantize([300, 256], 64),
     dequantize([6, 7], 6),
     dequantize([3, 10], 2),

@@ -31,7 +31,7 @@ struct Nf4Rows {
     const int64_t first = row * K + k;
     if (K % 8 == 0 && w.block % 8 == 0) {
       const uint32_t word = *reinterpret_cast<const uint32_t*>(w.codes + first / 2);
-      const float absmax = w.absmax[first / w.block];
+      const float absmax = nf4_scale(w, first / w.block);
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         const int code = (word >> (i / 2 * 8 + (i % 2 == 0 ? 4 : 0))) & 15;
@@ -41,7 +41,7 @@ struct Nf4Rows {
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         const int64_t e = first + i;
-        out[i] = k + i < K ? __bfloat162float(nf4_value(codebook[nf4_code(w.codes, e)], w.absmax[e / w.block])) : 0.0f;
+        out[i] = k + i < K ? __bfloat162float(nf4_value(codebook[nf4_code(w.codes, e)], nf4_scale(w, e / w.block))) : 0.0f;
       }
     }
   }

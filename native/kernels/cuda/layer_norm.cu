@@ -1,5 +1,7 @@
 // Layer normalization (Ba et al. 2016, section 3) by row, and its gradients. Memory-bound: a warp a row, which stays in
-// L1 between the passes.
+// registers between the passes.
+#include <type_traits>
+
 #include "column_sums.cuh"
 #include "elements.cuh"
 
@@ -17,103 +19,100 @@ struct Moments {
   float scale;  // 1 / sqrt(variance + epsilon)
 };
 
-// Calls body(column) for each group of `width` neighbouring columns that a lane has of a row.
-template <int width, class Body>
-__device__ void for_columns(int64_t C, const Body& body) {
-  for (int64_t c = threadIdx.x % warp * width; c < C; c += warp * width) body(c);
-}
+// What a lane has of a row of C elements: `pieces` groups of `width` neighbours, zeros past the row's end. All are read
+// before any is used, so that the reads overlap.
+template <int width, int pieces>
+struct Row {
+  float v[pieces][width];
 
-// Of the C elements that begin at `first`, in every lane. Two passes: a mean of squares less a squared mean would lose
-// digits.
-template <int width>
-__device__ Moments moments(const In& x, int64_t first, float epsilon, int64_t C) {
-  float total = 0;
-  for_columns<width>(C, [&](int64_t c) {
-    float v[width];
-    load<width>(v, x, first + c);
+  __device__ Row(const In& x, int64_t first, int64_t C) {
 #pragma unroll
-    for (int i = 0; i < width; ++i) total += v[i];
-  });
-  const float mean = warp_sum(total) / static_cast<float>(C);
-  float squares = 0;
-  for_columns<width>(C, [&](int64_t c) {
-    float v[width];
-    load<width>(v, x, first + c);
+    for (int k = 0; k < pieces; ++k) {
 #pragma unroll
-    for (int i = 0; i < width; ++i) squares += (v[i] - mean) * (v[i] - mean);
-  });
-  return {mean, 1 / sqrtf(warp_sum(squares) / static_cast<float>(C) + epsilon)};
-}
+      for (int i = 0; i < width; ++i) v[k][i] = 0;
+      if (column(k) < C) load<width>(v[k], x, first + column(k));
+    }
+  }
+  __device__ static int64_t column(int k) { return (k * warp + threadIdx.x % warp) * width; }
 
-// y[N, C], given x[N, C], gain[C], bias[C]. y may be x: a lane writes what it alone still reads.
-template <int width>
+  // Calls body(k, i, element) for each element that is real.
+  template <class Body>
+  __device__ void each(int64_t C, const Body& body) {
+#pragma unroll
+    for (int k = 0; k < pieces; ++k)
+      if (column(k) < C) {
+#pragma unroll
+        for (int i = 0; i < width; ++i) body(k, i, v[k][i]);
+      }
+  }
+  __device__ void store_to(const Out& y, int64_t first, int64_t C) const {
+#pragma unroll
+    for (int k = 0; k < pieces; ++k)
+      if (column(k) < C) store<width>(y, first + column(k), v[k]);
+  }
+  // Two passes: a mean of squares less a squared mean would lose digits.
+  __device__ Moments moments(float epsilon, int64_t C) {
+    float total = 0;
+    each(C, [&](int, int, float x) { total += x; });
+    const float mean = warp_sum(total) / static_cast<float>(C);
+    float squares = 0;
+    each(C, [&](int, int, float x) { squares += (x - mean) * (x - mean); });
+    return {mean, 1 / sqrtf(warp_sum(squares) / static_cast<float>(C) + epsilon)};
+  }
+};
+
+// y[N, C], given x[N, C], gain[C], bias[C]. y may be x.
+template <int width, int pieces>
 __global__ void __launch_bounds__(threads)
     layer_norm_forward_kernel(Out y, In x, In gain, In bias, float epsilon, int64_t N, int64_t C) {
+  using Part = Row<width, pieces>;
   const int64_t row = row_of_warp();
   if (row >= N) return;
-  const Moments m = moments<width>(x, row * C, epsilon, C);
-  for_columns<width>(C, [&](int64_t c) {
-    float v[width], g[width], b[width];
-    load<width>(v, x, row * C + c);
-    load<width>(g, gain, c);
-    load<width>(b, bias, c);
-#pragma unroll
-    for (int i = 0; i < width; ++i) v[i] = (v[i] - m.mean) * m.scale * g[i] + b[i];
-    store<width>(y, row * C + c, v);
-  });
+  Part of_x(x, row * C, C);
+  const Part gains(gain, 0, C), biases(bias, 0, C);
+  const Moments m = of_x.moments(epsilon, C);
+  of_x.each(C, [&](int k, int i, float& v) { v = (v - m.mean) * m.scale * gains.v[k][i] + biases.v[k][i]; });
+  of_x.store_to(y, row * C, C);
 }
 
 // With z = (x - mean) * scale and g = dy * gain: dx = scale * (g - mean(g) - z * mean(g * z)) + added. dx may be dy or
 // added.
-template <int width>
+template <int width, int pieces>
 __global__ void __launch_bounds__(threads) layer_norm_backward_input_kernel(Out dx, In dy, In x, In gain, In added,
                                                                             float epsilon, int64_t N, int64_t C) {
+  using Part = Row<width, pieces>;
   const int64_t row = row_of_warp();
   if (row >= N) return;
   const int64_t first = row * C;
-  const Moments m = moments<width>(x, first, epsilon, C);
+  Part z(x, first, C), g(dy, first, C);
+  const Part gains(gain, 0, C);
+  const Moments m = z.moments(epsilon, C);
   float total_g = 0;
   float total_gz = 0;
-  // What a lane has of g and z at column c.
-  const auto terms = [&](float(&g)[width], float(&z)[width], int64_t c) {
-    float gains[width];
-    load<width>(gains, gain, c);
-    load<width>(g, dy, first + c);
-    load<width>(z, x, first + c);
-#pragma unroll
-    for (int i = 0; i < width; ++i) {
-      g[i] *= gains[i];
-      z[i] = (z[i] - m.mean) * m.scale;
-    }
-  };
-  for_columns<width>(C, [&](int64_t c) {
-    float g[width], z[width];
-    terms(g, z, c);
-#pragma unroll
-    for (int i = 0; i < width; ++i) {
-      total_g += g[i];
-      total_gz += g[i] * z[i];
-    }
+  z.each(C, [&](int k, int i, float& v) {
+    v = (v - m.mean) * m.scale;
+    g.v[k][i] *= gains.v[k][i];
+    total_g += g.v[k][i];
+    total_gz += g.v[k][i] * v;
   });
   const float mean_g = warp_sum(total_g) / static_cast<float>(C);
   const float mean_gz = warp_sum(total_gz) / static_cast<float>(C);
-  for_columns<width>(C, [&](int64_t c) {
-    float g[width], z[width], sum[width] = {};
-    terms(g, z, c);
-    if (added.data != nullptr) load<width>(sum, added, first + c);
-#pragma unroll
-    for (int i = 0; i < width; ++i) sum[i] += m.scale * (g[i] - mean_g - z[i] * mean_gz);
-    store<width>(dx, first + c, sum);
-  });
+  g.each(C, [&](int k, int i, float& v) { v = m.scale * (v - mean_g - z.v[k][i] * mean_gz); });
+  if (added.data != nullptr) {
+    const Part sum(added, first, C);
+    g.each(C, [&](int k, int i, float& v) { v += sum.v[k][i]; });
+  }
+  g.store_to(dx, first, C);
 }
 
 // of_row[N]: the moments that the gain's gradient needs of each row.
-template <int width>
+template <int width, int pieces>
 __global__ void __launch_bounds__(threads)
     moments_forward(Moments* of_row, In x, float epsilon, int64_t N, int64_t C) {
   const int64_t row = row_of_warp();
   if (row >= N) return;
-  const Moments m = moments<width>(x, row * C, epsilon, C);
+  Row<width, pieces> of_x(x, row * C, C);
+  const Moments m = of_x.moments(epsilon, C);
   if (threadIdx.x % warp == 0) of_row[row] = m;
 }
 
@@ -129,31 +128,51 @@ struct GainTerm {
   }
 };
 
-// Launches the kernel for eight columns at a time where rows are multiples of that, or for one.
-template <class... Parameters, class... Arguments>
-void launch_rows(Context& context, void (*eight)(Parameters...), void (*one)(Parameters...), int64_t N, int64_t C,
-                 Arguments... arguments) {
-  launch(context, C % 8 == 0 ? eight : one, blocks(ceil_div(N, rows_per_block)), threads, 0, arguments..., N, C);
+// Calls body(width, pieces), integral constants, with the fewest pieces that hold a row of C: of eight columns where rows
+// are multiples of that, or of one.
+template <class Body>
+void with_row(int64_t C, const Body& body) {
+  using std::integral_constant;
+  if (C % 8 != 0) {
+    if (C <= warp * 4) return body(integral_constant<int, 1>{}, integral_constant<int, 4>{});
+    if (C <= warp * 64) return body(integral_constant<int, 1>{}, integral_constant<int, 64>{});
+  } else {
+    if (C <= warp * 8) return body(integral_constant<int, 8>{}, integral_constant<int, 1>{});
+    if (C <= warp * 8 * 2) return body(integral_constant<int, 8>{}, integral_constant<int, 2>{});
+    if (C <= warp * 8 * 4) return body(integral_constant<int, 8>{}, integral_constant<int, 4>{});
+    if (C <= warp * 8 * 8) return body(integral_constant<int, 8>{}, integral_constant<int, 8>{});
+    if (C <= warp * 8 * 32) return body(integral_constant<int, 8>{}, integral_constant<int, 32>{});
+  }
+  throw ProgramError("has rows of " + std::to_string(C) +
+                     "; on a GPU layer norm takes 8192 columns, or 2048 if they are no multiple of 8");
 }
+
+dim3 grid_of(int64_t N) { return blocks(ceil_div(N, rows_per_block)); }
 
 }  // namespace
 
 void layer_norm_forward(Context& context, Out y, In x, Weights gain, Weights bias, float epsilon, int64_t N,
                         int64_t C) {
-  launch_rows(context, layer_norm_forward_kernel<8>, layer_norm_forward_kernel<1>, N, C, y, x, In(gain), In(bias),
-              epsilon);
+  with_row(C, [&](auto width, auto pieces) {
+    launch(context, layer_norm_forward_kernel<width, pieces>, grid_of(N), threads, 0, y, x, In(gain), In(bias), epsilon,
+           N, C);
+  });
 }
 
 void layer_norm_backward_input(Context& context, Out dx, In dy, In x, Weights gain, In added, float epsilon, int64_t N,
                                int64_t C) {
-  launch_rows(context, layer_norm_backward_input_kernel<8>, layer_norm_backward_input_kernel<1>, N, C, dx, dy, x,
-              In(gain), added, epsilon);
+  with_row(C, [&](auto width, auto pieces) {
+    launch(context, layer_norm_backward_input_kernel<width, pieces>, grid_of(N), threads, 0, dx, dy, x, In(gain), added,
+           epsilon, N, C);
+  });
 }
 
 void layer_norm_backward_gain(Context& context, float* dgain, const float* dy, const float* x, float epsilon, int64_t N,
                               int64_t C) {
   Moments* of_row = context.take<Moments>(N);
-  launch_rows(context, moments_forward<8>, moments_forward<1>, N, C, of_row, In(x), epsilon);
+  with_row(C, [&](auto width, auto pieces) {
+    launch(context, moments_forward<width, pieces>, grid_of(N), threads, 0, of_row, In(x), epsilon, N, C);
+  });
   sum_columns(context, dgain, GainTerm{dy, x, of_row, C}, N, C);
 }
 

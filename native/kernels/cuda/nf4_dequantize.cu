@@ -29,7 +29,7 @@ __global__ void nf4_dequantize_kernel(Out* out, Nf4 stored, int64_t n) {
   __syncthreads();
   const int64_t first = (int64_t{blockIdx.x} * threads + threadIdx.x) * per_thread;
   if (first >= n) return;
-  const float absmax = stored.absmax[first / stored.block];
+  const float absmax = nf4_scale(stored, first / stored.block);
   uint8_t bytes[per_thread / 2];
   if constexpr (per_thread == 8)
     *reinterpret_cast<uint32_t*>(bytes) = *reinterpret_cast<const uint32_t*>(stored.codes + first / 2);
@@ -59,11 +59,10 @@ void dequantize_to(Context& context, Out* out, const Nf4& stored, int64_t n) {
     launch(context, nf4_dequantize_kernel<Out, 2>, blocks(ceil_div(n, threads * 2)), threads, 0, out, stored, n);
 }
 
-// absmax[n]; product and sum are each rounded, not fused: the definition's bits.
-__global__ void dequantize_absmax_kernel(float* absmax, const uint8_t* codes, const float* nested,
-                                         const float* codebook, const float* offset, int64_t n, int64_t block) {
+// absmax[n]: every scale of a matrix.
+__global__ void dequantize_absmax_kernel(float* absmax, Nf4 stored, int64_t n) {
   const int64_t i = int64_t{blockIdx.x} * threads + threadIdx.x;
-  if (i < n) absmax[i] = __fadd_rn(__fmul_rn(codebook[codes[i]], nested[i / block]), *offset);
+  if (i < n) absmax[i] = nf4_scale(stored, i);
 }
 
 }  // namespace
@@ -79,8 +78,8 @@ void nf4_dequantize_forward(Context& context, float* w, const Nf4& stored, int64
 
 void dequantize_absmax(Context& context, float* absmax, const uint8_t* codes, const float* nested,
                        const float* codebook, const float* offset, int64_t n, int64_t block) {
-  launch(context, dequantize_absmax_kernel, blocks(ceil_div(n, threads)), threads, 0, absmax, codes, nested, codebook,
-         offset, n, block);
+  launch(context, dequantize_absmax_kernel, blocks(ceil_div(n, threads)), threads, 0, absmax,
+         Nf4{nullptr, nullptr, nullptr, 0, {codes, nested, codebook, offset, block}}, n);
 }
 
 }  // namespace pipe::cuda

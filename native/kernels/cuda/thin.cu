@@ -150,7 +150,77 @@ __global__ void __launch_bounds__(float_threads) thin_hidden_floats(float* u, In
   u[(first_row + n) * (s.parts * s.rank) + part * s.rank + first_rank + r] = s.scale * sum;
 }
 
-// ---- C = scale W^T U ---------------------------------------------------------------------------------------------
+// ---- C = scale W^T U, on tensor cores -----------------------------------------------------------------------------
+
+constexpr int piece_warps = 8;
+constexpr int64_t rows_per_warp = 32;
+constexpr int64_t rows_per_halves_piece = piece_warps * rows_per_warp;
+constexpr int piece_columns = 64;
+constexpr int piece_ranks = 16;
+
+// Element i of two vectors of eight, side by side.
+__device__ uint32_t paired(const uint4& low, const uint4& high, int i) {
+  const uint32_t of_low = reinterpret_cast<const uint32_t*>(&low)[i / 2];
+  const uint32_t of_high = reinterpret_cast<const uint32_t*>(&high)[i / 2];
+  return i % 2 == 0 ? __byte_perm(of_low, of_high, 0x5410) : __byte_perm(of_low, of_high, 0x7632);
+}
+
+// pieces[piece, part, rank, columns]: a block sums 64 columns and 16 ranks of a part over 256 rows, a warp 32 of them; the
+// warps' sums are added in order. A lane reads eight neighbouring columns of the four rows that an instruction wants of
+// it, so that its eight columns belong to eight instructions, and no element changes lanes.
+__global__ void __launch_bounds__(piece_warps* warp)
+    thin_gradient_halves(float* pieces, const __nv_bfloat16* w, const float* u, ThinShape s) {
+  __shared__ float of_warp[piece_warps][piece_ranks][piece_columns];
+  const int lane = threadIdx.x % warp, which = threadIdx.x / warp;
+  const int group = lane / 4, quarter = lane % 4;
+  const int64_t tiles = (s.rank + piece_ranks - 1) / piece_ranks;
+  const int64_t part = blockIdx.z / tiles, first_rank = blockIdx.z % tiles * piece_ranks;
+  const int64_t first_column = int64_t{blockIdx.x} * piece_columns;
+  const int64_t column = first_column + group * 8;
+  const int64_t first_row = blockIdx.y * rows_per_halves_piece + which * rows_per_warp;
+  w += s.offsets[part] + column;
+  u += part * s.rank + first_rank;
+  float total[8][4] = {};
+#pragma unroll
+  for (int64_t step = 0; step < rows_per_warp; step += 16) {
+    uint4 rows[4] = {};
+    uint32_t left[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {  // rows 2q, 2q + 1, 2q + 8, 2q + 9
+      const int64_t row = first_row + step + quarter * 2 + i % 2 + i / 2 * 8;
+      if (row < s.N && column < s.columns) rows[i] = *reinterpret_cast<const uint4*>(w + row * s.stride);
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {  // ranks group, group + 8; rows 2q and the next, then eight further
+      const int64_t rank = group + i % 2 * 8;
+      const int64_t row = first_row + step + quarter * 2 + i / 2 * 8;
+      const bool real = first_rank + rank < s.rank;
+      const float low = real && row < s.N ? u[row * s.hidden() + rank] : 0.0f;
+      const float high = real && row + 1 < s.N ? u[(row + 1) * s.hidden() + rank] : 0.0f;
+      left[i] = bf16_pair(low, high);
+    }
+#pragma unroll
+    for (int i = 0; i < 8; ++i) multiply_add(total[i], left, paired(rows[0], rows[1], i), paired(rows[2], rows[3], i));
+  }
+#pragma unroll
+  for (int i = 0; i < 8; ++i)
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      // Of instruction i, a lane holds columns 2q and 2q + 1, which are those of groups 2q and 2q + 1.
+      of_warp[which][group + k / 2 * 8][(quarter * 2 + k % 2) * 8 + i] = total[i][k];
+    }
+  __syncthreads();
+  for (int i = threadIdx.x; i < piece_ranks * piece_columns; i += piece_warps * warp) {
+    const int rank = i / piece_columns, j = i % piece_columns;
+    if (first_rank + rank >= s.rank || first_column + j >= s.columns) continue;
+    float sum = 0;
+#pragma unroll
+    for (int k = 0; k < piece_warps; ++k) sum += of_warp[k][rank][j];
+    pieces[((blockIdx.y * s.parts + part) * s.rank + first_rank + rank) * s.columns + first_column + j] = sum;
+  }
+}
+
+// ---- C = scale W^T U, in float32 ----------------------------------------------------------------------------------
 
 constexpr int gradient_warps = 8;
 constexpr int gradient_threads = gradient_warps * warp;
@@ -221,7 +291,80 @@ __global__ void thin_gradient_forward(float* c, const float* pieces, int64_t cou
   c[part * s.part_stride + j * s.j_stride + r * s.r_stride] = s.scale * total;
 }
 
-// ---- W = added + scale U C^T -------------------------------------------------------------------------------------
+// ---- W = added + scale U C^T, on tensor cores ----------------------------------------------------------------------
+
+constexpr int wide_warps = 4;
+constexpr int64_t wide_columns = 32;  // of a warp
+constexpr int64_t wide_rows = 64;
+
+// A warp takes 32 columns of 64 rows, with the coefficients of up to 16 * steps ranks in registers. The four instructions
+// that make 32 columns are given columns so that a lane has eight neighbours of a row in the end: column 8 (n / 2) + 2 i +
+// n % 2 is column n of instruction i.
+template <int steps>
+__global__ void __launch_bounds__(wide_warps* warp)
+    thin_update_halves(__nv_bfloat16* w, const __nv_bfloat16* added, const float* u, const float* c, ThinShape s) {
+  const int lane = threadIdx.x % warp;
+  const int group = lane / 4, quarter = lane % 4;
+  const int64_t part = blockIdx.z;
+  const int64_t first_column = (int64_t{blockIdx.x} * wide_warps + threadIdx.x / warp) * wide_columns;
+  if (first_column >= s.columns) return;
+  c += part * s.part_stride;
+  u += part * s.rank;
+  uint32_t right[steps][4][2];
+#pragma unroll
+  for (int step = 0; step < steps; ++step)
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+#pragma unroll
+      for (int k = 0; k < 2; ++k) {
+        const int64_t j = first_column + group / 2 * 8 + i * 2 + group % 2;
+        const int64_t rank = step * 16 + quarter * 2 + k * 8;
+        const float* place = c + j * s.j_stride + rank * s.r_stride;
+        const bool real = j < s.columns;
+        right[step][i][k] = bf16_pair(real && rank < s.rank ? place[0] : 0.0f,
+                                      real && rank + 1 < s.rank ? place[s.r_stride] : 0.0f);
+      }
+  const int64_t column = first_column + quarter * 8;
+  const int64_t first_row = int64_t{blockIdx.y} * wide_rows + group;
+#pragma unroll
+  for (int64_t tile = 0; tile < wide_rows; tile += 16) {
+    // Of a lane: rows group and group + 8 of the tile, eight columns of each.
+    float total[2][8] = {};
+    const int64_t rows[2] = {first_row + tile, first_row + tile + 8};
+    if (added != nullptr) {
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        if (rows[half] < s.N && column < s.columns)
+          unpack(total[half],
+                 *reinterpret_cast<const uint4*>(added + rows[half] * s.stride + s.offsets[part] + column));
+    }
+#pragma unroll
+    for (int step = 0; step < steps; ++step) {
+      uint32_t left[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int64_t row = rows[i % 2];
+        const int64_t rank = step * 16 + quarter * 2 + i / 2 * 8;
+        const float* place = u + row * s.hidden() + rank;
+        left[i] = bf16_pair(row < s.N && rank < s.rank ? s.scale * place[0] : 0.0f,
+                            row < s.N && rank + 1 < s.rank ? s.scale * place[1] : 0.0f);
+      }
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        float piece[4] = {total[0][2 * i], total[0][2 * i + 1], total[1][2 * i], total[1][2 * i + 1]};
+        multiply_add(piece, left, right[step][i][0], right[step][i][1]);
+        total[0][2 * i] = piece[0], total[0][2 * i + 1] = piece[1];
+        total[1][2 * i] = piece[2], total[1][2 * i + 1] = piece[3];
+      }
+    }
+#pragma unroll
+    for (int half = 0; half < 2; ++half)
+      if (rows[half] < s.N && column < s.columns)
+        *reinterpret_cast<uint4*>(w + rows[half] * s.stride + s.offsets[part] + column) = pack(total[half]);
+  }
+}
+
+// ---- W = added + scale U C^T, in float32 ---------------------------------------------------------------------------
 
 constexpr int update_threads = 128;
 constexpr int update_rows = 8;
@@ -286,17 +429,35 @@ void thin_hidden(Context& context, float* u, In w, const float* c, const ThinSha
 }
 
 void thin_gradient(Context& context, float* c, In w, const float* u, const ThinShape& s) {
-  const int64_t count = ceil_div(s.N, rows_per_piece);
+  const bool halves = w.storage == Storage::bf16 && in_eights(s);
+  const int64_t count = ceil_div(s.N, halves ? rows_per_halves_piece : rows_per_piece);
   const int64_t size = s.hidden() * s.columns;
   float* pieces = context.take<float>(count * size);
-  const int width = in_eights(s) ? 8 : 1;
-  launch(context, width == 8 ? thin_gradient_pieces<8> : thin_gradient_pieces<1>,
-         blocks(ceil_div(s.columns, warp * width), count, s.parts * ceil_div(s.rank, gradient_ranks)), gradient_threads,
-         0, pieces, w, u, s);
+  if (halves) {
+    launch(context, thin_gradient_halves,
+           blocks(ceil_div(s.columns, piece_columns), count, s.parts * ceil_div(s.rank, piece_ranks)),
+           piece_warps * warp, 0, pieces, static_cast<const __nv_bfloat16*>(w.data), u, s);
+  } else {
+    const int width = in_eights(s) ? 8 : 1;
+    launch(context, width == 8 ? thin_gradient_pieces<8> : thin_gradient_pieces<1>,
+           blocks(ceil_div(s.columns, warp * width), count, s.parts * ceil_div(s.rank, gradient_ranks)),
+           gradient_threads, 0, pieces, w, u, s);
+  }
   launch(context, thin_gradient_forward, blocks(ceil_div(size, 256)), 256, 0, c, pieces, count, s);
 }
 
 void thin_update(Context& context, Out w, In added, const float* u, const float* c, const ThinShape& s) {
+  const bool halves = w.storage == Storage::bf16 && (added.data == nullptr || added.storage == Storage::bf16);
+  const int64_t steps = ceil_div(s.rank, 16);
+  if (halves && in_eights(s) && steps <= 4) {
+    using Kernel = void (*)(__nv_bfloat16*, const __nv_bfloat16*, const float*, const float*, ThinShape);
+    static const Kernel kernels[] = {thin_update_halves<1>, thin_update_halves<2>, thin_update_halves<3>,
+                                     thin_update_halves<4>};
+    return launch(context, kernels[steps - 1],
+                  blocks(ceil_div(s.columns, wide_warps * wide_columns), ceil_div(s.N, wide_rows), s.parts),
+                  wide_warps * warp, 0, static_cast<__nv_bfloat16*>(w.data),
+                  static_cast<const __nv_bfloat16*>(added.data), u, c, s);
+  }
   const int width = in_eights(s) ? 8 : 1;
   const int64_t held = update_rows * ceil_div(s.rank, update_ranks) * update_ranks;
   launch(context, width == 8 ? thin_update_forward<8> : thin_update_forward<1>,

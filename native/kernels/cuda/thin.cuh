@@ -14,14 +14,16 @@ struct ThinShape {
   int64_t part_stride, j_stride, r_stride;
   float scale;
 
-  int64_t hidden() const { return parts * rank; }
+  __host__ __device__ int64_t hidden() const { return parts * rank; }
 };
 
-// U = scale W C. Elements of W in bf16 are multiplied on tensor cores, with C rounded to bf16.
+// Where W is bf16, on tensor cores, with U or C rounded to bf16 as they enter the product; in float32 otherwise.
+
+// U = scale W C
 void thin_hidden(Context&, float* u, In w, const float* c, const ThinShape&);
-// C = scale W^T U, in float32. Takes workspace for partial sums.
+// C = scale W^T U. Takes workspace for partial sums.
 void thin_gradient(Context&, float* c, In w, const float* u, const ThinShape&);
-// W = added (or none) + scale U C^T, in float32; nothing is written outside the parts' columns. w may be added.
+// W = added (or none) + scale U C^T; nothing is written outside the parts' columns. w may be added.
 void thin_update(Context&, Out w, In added, const float* u, const float* c, const ThinShape&);
 
 }  // namespace pipe::cuda
