@@ -23,30 +23,6 @@ const KERNELS: Readonly<Record<string, KernelTraits>> = {
       ...Array.from({ length: count - adamW.first }, (_, i) => `${'pmvg'[i % 4]}${Math.floor(i / 4)}`),
     ],
   },
-  /** A linear map and its gelu: gelu(pre), and pre, which the gradient reads. */
-  LinearGelu: {
-    ...none,
-    outputs: ([x, weight]) => [
-      [x![0]!, weight![0]!],
-      [x![0]!, weight![0]!],
-    ],
-    names: () => ['x', 'weight', 'bias'],
-  },
-  /** The gradient through a linear map and the gelu before it. */
-  LinearGeluBackwardInput: { ...none, outputs: ([, , pre]) => [pre!], names: () => ['dy', 'weight', 'pre'] },
-  Nf4MatMulGelu: {
-    ...none,
-    outputs: ([x], { outFeatures }) => [
-      [x![0]!, Number(outFeatures)],
-      [x![0]!, Number(outFeatures)],
-    ],
-    names: () => ['x', 'codes', 'absmax', 'codebook', 'bias'],
-  },
-  Nf4MatMulGeluBackwardInput: {
-    ...none,
-    outputs: ([, , , , pre]) => [pre!],
-    names: () => ['dy', 'codes', 'absmax', 'codebook', 'pre'],
-  },
   /** Attention that also gives the logarithm of each softmax's denominator, [B, heads, T]. */
   CausalAttentionWithLse: {
     ...none,

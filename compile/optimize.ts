@@ -4,7 +4,6 @@ import { fuseAdditions } from './passes/additions.ts';
 import { keepAttention } from './passes/attention_lse.ts';
 import { mergeConstants } from './passes/constants.ts';
 import { dropDeadCalls } from './passes/dead_calls.ts';
-import { fuseGelu } from './passes/gelu.ts';
 import { storeInHalves } from './passes/halves.ts';
 import { joinLossGradient } from './passes/loss_gradient.ts';
 import { foldNestedScales } from './passes/nested_scales.ts';
@@ -40,7 +39,6 @@ export function gpuPasses(precision: Precision): readonly Pass[] {
     aliasViews,
     mergeConstants,
     fuseAdditions,
-    fuseGelu,
     foldNestedScales,
     keepAttention,
     joinLossGradient,

@@ -1,5 +1,6 @@
 /** Pass: stores activations in bf16, for a device whose kernels take them so: half the memory, and half the bytes to move. */
 import { rootOf, usesOf } from '../buffers.ts';
+import { withoutNested } from '../nested.ts';
 import type { Call, Program } from '../program.ts';
 
 /** Positions of the operands and outputs that the GPU's kernels take in bf16 as well as in float32. */
@@ -9,16 +10,12 @@ export const takesHalves: Readonly<Record<string, { inputs: readonly number[]; o
   LinearBackwardWeight: { inputs: [0, 1], outputs: [] },
   Nf4MatMul: { inputs: [0, 5], outputs: [0] },
   Nf4MatMulBackwardInput: { inputs: [0, 4], outputs: [0] },
-  LinearGelu: { inputs: [0], outputs: [0, 1] },
-  LinearGeluBackwardInput: { inputs: [0, 2], outputs: [0] },
-  Nf4MatMulGelu: { inputs: [0], outputs: [0, 1] },
-  Nf4MatMulGeluBackwardInput: { inputs: [0, 4], outputs: [0] },
-  LoraHidden: { inputs: [0], outputs: [] },
-  LoraUpdate: { inputs: [0], outputs: [0] },
-  LoraBackwardHidden: { inputs: [0], outputs: [] },
-  LoraBackwardB: { inputs: [0], outputs: [] },
-  LoraBackwardA: { inputs: [1], outputs: [] },
-  LoraBackwardInput: { inputs: [], outputs: [0] },
+  LoraHidden: { inputs: [0], outputs: [0] },
+  LoraUpdate: { inputs: [0, 1], outputs: [0] },
+  LoraBackwardHidden: { inputs: [0], outputs: [0] },
+  LoraBackwardB: { inputs: [0, 1], outputs: [] },
+  LoraBackwardA: { inputs: [0, 1], outputs: [] },
+  LoraBackwardInput: { inputs: [0], outputs: [0] },
   LayerNorm: { inputs: [0], outputs: [0] },
   LayerNormBackwardInput: { inputs: [0, 1, 3], outputs: [0] },
   Gelu: { inputs: [0], outputs: [0] },
@@ -83,8 +80,9 @@ export function storeInHalves(program: Program): Program {
 /** Tells of each buffer that a call touches: for an operand `KERNEL:POSITION`, and whether the kernel takes bf16 there. */
 function visit(call: Call, each: (buffer: number, reader: string | undefined, takes: boolean) => void): void {
   const takes = Object.hasOwn(takesHalves, call.kernel) ? takesHalves[call.kernel] : undefined;
+  const own = withoutNested(call.kernel, call.inputs, call.attributes).length;
   call.inputs.forEach((buffer, at) => {
-    each(buffer, `${call.kernel}:${at}`, takes?.inputs.includes(at) ?? false);
+    each(buffer, `${call.kernel}:${at}`, at < own && (takes?.inputs.includes(at) ?? false));
   });
   call.outputs.forEach((buffer, at) => {
     each(buffer, undefined, takes?.outputs.includes(at) ?? false);

@@ -76,17 +76,6 @@ uint32_t alignment_of(const void* data) {
 
 cudaDataType_t type_of(Storage storage) { return storage == Storage::bf16 ? CUDA_R_16BF : CUDA_R_32F; }
 
-cublasLtEpilogue_t epilogue_of(const Product& p) {
-  switch (p.epilogue) {
-    case Epilogue::gelu:
-      return p.bias != nullptr ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
-    case Epilogue::gelu_gradient:
-      return CUBLASLT_EPILOGUE_DGELU;
-    default:
-      return CUBLASLT_EPILOGUE_BIAS;
-  }
-}
-
 // cuBLASLt's C: where nothing is added, it is not read.
 const void* added_of(const Product& p) { return p.added != nullptr ? p.added : p.c.data; }
 
@@ -113,12 +102,8 @@ struct Gemms::Chosen {
     };
     set(CUBLASLT_MATMUL_DESC_TRANSA, p.b.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
     set(CUBLASLT_MATMUL_DESC_TRANSB, p.a.transposed ? CUBLAS_OP_T : CUBLAS_OP_N);
-    if (p.epilogue != Epilogue::none || p.bias != nullptr) set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(p));
-    if (p.epilogue != Epilogue::none) {
-      set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, p.aux);
-      set(CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, p.c_stride);
-    }
     if (p.bias != nullptr) {
+      set(CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
       set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, p.bias);
       set(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, type_of(p.c.storage));
     }
@@ -190,7 +175,6 @@ const Gemms::Chosen& Gemms::choose(const Product& p) {
                 p.c.storage == Storage::bf16,
                 p.bias != nullptr,
                 p.added != nullptr,
-                static_cast<int64_t>(p.epilogue),
                 alignment_of(p.a.data),
                 alignment_of(p.b.data),
                 alignment_of(added_of(p)),
@@ -224,7 +208,7 @@ void* moved(void* data, Storage storage, int64_t offset) {
 bool multiply_in_parts(Context& context, const Product& p) {
   constexpr int64_t unit = 8;
   constexpr int64_t least = 512;  // below, one slow product costs less than two
-  if (p.elements != Precision::bf16 || p.batch != 1 || p.epilogue != Epilogue::none) return false;
+  if (p.elements != Precision::bf16 || p.batch != 1) return false;
   const auto uneven = [](int64_t extent) { return extent > least && extent % unit != 0; };
   if (!uneven(p.n) && !uneven(p.k) && !uneven(p.m)) return false;
   Product head = p;
@@ -265,9 +249,6 @@ void multiply(Context& context, const Product& p) {
   if (p.bias != nullptr)
     check(library().desc_set(chosen.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p.bias, sizeof p.bias), p,
           "its bias");
-  if (p.epilogue != Epilogue::none)
-    check(library().desc_set(chosen.operation, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, &p.aux, sizeof p.aux), p,
-          "its second result");
   const float one = 1;
   const float share_of_added = p.added != nullptr ? 1 : 0;
   check(library().matmul(context.gemms.handle_, chosen.operation, &one, p.b.data, chosen.first, p.a.data, chosen.second,

@@ -22,11 +22,6 @@ struct Factor {
 };
 
 // c[m, n] = a[m, k] b[k, n] (+ bias[n]) (+ added[m, n]) for each of a batch, summed in float32 and stored as c is.
-//
-// With an epilogue, that of `aux`, which lies as c does: `gelu` stores what c would be there, and c = gelu of it;
-// `gelu_gradient` multiplies by the derivative of gelu at it. Both take c and aux in bf16, add nothing, and know no batch.
-enum class Epilogue { none, gelu, gelu_gradient };
-
 struct Product {
   int64_t m, n, k;
   Factor a, b;
@@ -37,8 +32,6 @@ struct Product {
   const void* added = nullptr;  // stored as c is, with c's stride; may be c
   int64_t batch = 1;
   int64_t c_batch_stride = 0;
-  Epilogue epilogue = Epilogue::none;
-  void* aux = nullptr;
 };
 
 // Queues a product. float32 factors are multiplied as such, without TF32.

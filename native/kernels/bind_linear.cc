@@ -35,31 +35,6 @@ Step linear_backward_input(Operands& o) {
           0, 0};
 }
 
-Step linear_gelu(Operands& o) {
-  const Tensor x = o.matrix(0, "x", any, any, activation);
-  const int64_t N = x.rows(), K = x.columns();
-  const Tensor w = o.matrix(1, "w", any, K, float_or_bf16);
-  const int64_t M = w.rows();
-  const Tensor bias = o.vector(2, "bias", M, float_or_bf16);
-  const Tensor y = o.output(N * M, activation);
-  const Tensor pre = o.output(N * M, activation);
-  return {[=](Context& c) { linear_gelu_forward(c, out(y), out(pre), in(x), weights(w), weights(bias), N, M, K); },
-          floats(M), 0};
-}
-
-Step linear_gelu_backward_input(Operands& o) {
-  const Tensor dy = o.matrix(0, "dy", any, any, activation);
-  const int64_t N = dy.rows(), M = dy.columns();
-  const Tensor w = o.matrix(1, "w", M, any, float_or_bf16);
-  const int64_t K = w.columns();
-  const Tensor pre = o.matrix(2, "pre", N, K, activation);
-  const Tensor dx = o.output(N * K, activation);
-  return {[=](Context& c) {
-            PIPE_DEVICE::linear_gelu_backward_input(c, out(dx), in(dy), weights(w), in(pre), N, M, K);
-          },
-          0, 0};
-}
-
 Step linear_backward_weight(Operands& o) {
   const Tensor dy = o.matrix(0, "dy", any, any, activation);
   const int64_t N = dy.rows(), M = dy.columns();
@@ -126,29 +101,6 @@ Step nf4_matmul_backward_input(Operands& o) {
           nf4_shared(w, M * K), 0};
 }
 
-Step nf4_matmul_gelu(Operands& o) {
-  const Tensor x = o.matrix(0, "x", any, any, activation);
-  const int64_t N = x.rows(), K = x.columns(), M = positive(o, "outFeatures");
-  const Nf4 w = nf4_operands(o, 1, M * K);
-  const Tensor bias = o.vector(4, "bias", M, float_or_bf16);
-  const Tensor y = o.output(N * M, activation);
-  const Tensor pre = o.output(N * M, activation);
-  return {[=](Context& c) { nf4_matmul_gelu_forward(c, out(y), out(pre), in(x), w, weights(bias), N, M, K); },
-          floats(M) + nf4_shared(w, M * K), 0};
-}
-
-Step nf4_matmul_gelu_backward_input(Operands& o) {
-  const Tensor dy = o.matrix(0, "dy", any, any, activation);
-  const int64_t N = dy.rows(), M = dy.columns(), K = positive(o, "inFeatures");
-  const Nf4 w = nf4_operands(o, 1, M * K);
-  const Tensor pre = o.matrix(4, "pre", N, K, activation);
-  const Tensor dx = o.output(N * K, activation);
-  return {[=](Context& c) {
-            PIPE_DEVICE::nf4_matmul_gelu_backward_input(c, out(dx), in(dy), w, in(pre), N, M, K);
-          },
-          nf4_shared(w, M * K), 0};
-}
-
 Step nf4_dequantize(Operands& o) {
   const Tensor codes = o.tensor(0, "codes", byte_only);
   const int64_t n = 2 * codes.size();
@@ -175,9 +127,9 @@ Step lora_hidden(Operands& o) {
   const Tensor x = o.matrix(0, "x", any, any, activation);
   const Tensor a = o.matrix(1, "a", any, x.columns());
   const float scale = static_cast<float>(o.number("scale"));
-  const Tensor u = o.output(x.rows() * a.rows());
+  const Tensor u = o.output(x.rows() * a.rows(), activation);
   return {[=](Context& c) {
-            PIPE_DEVICE::lora_hidden(c, u.f32(), in(x), a.f32(), scale, x.rows(), a.rows(), x.columns());
+            PIPE_DEVICE::lora_hidden(c, out(u), in(x), a.f32(), scale, x.rows(), a.rows(), x.columns());
           },
           0, 0};
 }
@@ -203,14 +155,14 @@ LoraShape lora_shape(const Operands& o, int64_t N, int64_t M, int64_t R, int64_t
 
 Step lora_update(Operands& o) {
   const Tensor y = o.matrix(0, "y", any, any, activation);
-  const Tensor u = o.matrix(1, "u", y.rows(), any);
+  const Tensor u = o.matrix(1, "u", y.rows(), any, activation);
   const Tensor b = o.matrix(2, "b", any, any);
   const LoraShape s = lora_shape(o, y.rows(), y.columns(), u.columns(), b.rows());
   o.require(b.columns() == s.rank(), "has b of rank " + std::to_string(b.columns()) + " for a hidden of rank " +
                                          std::to_string(s.rank()));
   const Tensor updated = o.output(y.size(), {y.buffer->storage});
   o.in_place(0);
-  return {[=](Context& c) { PIPE_DEVICE::lora_update(c, out(updated), in(y), u.f32(), b.f32(), s); }, 0, 0};
+  return {[=](Context& c) { PIPE_DEVICE::lora_update(c, out(updated), in(y), in(u), b.f32(), s); }, 0, 0};
 }
 
 Step lora_backward_hidden(Operands& o) {
@@ -218,35 +170,35 @@ Step lora_backward_hidden(Operands& o) {
   const Tensor b = o.matrix(1, "b", any, any);
   const int64_t R = b.columns() * static_cast<int64_t>(o.integers("offsets").size());
   const LoraShape s = lora_shape(o, dy.rows(), dy.columns(), R, b.rows());
-  const Tensor du = o.output(s.N * s.R);
-  return {[=](Context& c) { PIPE_DEVICE::lora_backward_hidden(c, du.f32(), in(dy), b.f32(), s); }, 0, 0};
+  const Tensor du = o.output(s.N * s.R, activation);
+  return {[=](Context& c) { PIPE_DEVICE::lora_backward_hidden(c, out(du), in(dy), b.f32(), s); }, 0, 0};
 }
 
 Step lora_backward_b(Operands& o) {
   const Tensor dy = o.matrix(0, "dy", any, any, activation);
-  const Tensor u = o.matrix(1, "u", dy.rows(), any);
+  const Tensor u = o.matrix(1, "u", dy.rows(), any, activation);
   const int64_t width_of_all = positive(o, "width") * static_cast<int64_t>(o.integers("offsets").size());
   const LoraShape s = lora_shape(o, dy.rows(), dy.columns(), u.columns(), width_of_all);
   const Tensor db = o.output(width_of_all * s.rank());
-  return {[=](Context& c) { PIPE_DEVICE::lora_backward_b(c, db.f32(), in(dy), u.f32(), s); }, 0, 0};
+  return {[=](Context& c) { PIPE_DEVICE::lora_backward_b(c, db.f32(), in(dy), in(u), s); }, 0, 0};
 }
 
 Step lora_backward_a(Operands& o) {
-  const Tensor du = o.matrix(0, "du", any, any);
+  const Tensor du = o.matrix(0, "du", any, any, activation);
   const Tensor x = o.matrix(1, "x", du.rows(), any, activation);
   const float scale = static_cast<float>(o.number("scale"));
   const int64_t N = du.rows(), R = du.columns(), K = x.columns();
   const Tensor da = o.output(R * K);
-  return {[=](Context& c) { PIPE_DEVICE::lora_backward_a(c, da.f32(), du.f32(), in(x), scale, N, R, K); }, 0, 0};
+  return {[=](Context& c) { PIPE_DEVICE::lora_backward_a(c, da.f32(), in(du), in(x), scale, N, R, K); }, 0, 0};
 }
 
 Step lora_backward_input(Operands& o) {
-  const Tensor du = o.matrix(0, "du", any, any);
+  const Tensor du = o.matrix(0, "du", any, any, activation);
   const Tensor a = o.matrix(1, "a", du.columns(), any);
   const float scale = static_cast<float>(o.number("scale"));
   const int64_t N = du.rows(), R = du.columns(), K = a.columns();
   const Tensor dx = o.output(N * K, activation);
-  return {[=](Context& c) { PIPE_DEVICE::lora_backward_input(c, out(dx), du.f32(), a.f32(), scale, N, R, K); }, 0, 0};
+  return {[=](Context& c) { PIPE_DEVICE::lora_backward_input(c, out(dx), in(du), a.f32(), scale, N, R, K); }, 0, 0};
 }
 
 Step batch_matmul(Operands& o) {
@@ -276,14 +228,10 @@ const std::vector<NamedBind>& linear_binders() {
   static const std::vector<NamedBind> table = {
       {"Linear", linear},
       {"LinearBackwardInput", linear_backward_input},
-      {"LinearGelu", linear_gelu},
-      {"LinearGeluBackwardInput", linear_gelu_backward_input},
       {"LinearBackwardWeight", linear_backward_weight},
       {"ColumnSum", column_sum},
       {"Nf4MatMul", nf4_matmul},
       {"Nf4MatMulBackwardInput", nf4_matmul_backward_input},
-      {"Nf4MatMulGelu", nf4_matmul_gelu},
-      {"Nf4MatMulGeluBackwardInput", nf4_matmul_gelu_backward_input},
       {"Nf4Dequantize", nf4_dequantize},
       {"DequantizeAbsmax", dequantize_absmax},
       {"LoraHidden", lora_hidden},

@@ -22,10 +22,6 @@ namespace PIPE_DEVICE {
 void linear_forward(Context&, Out y, In x, Weights w, Weights bias, In added, int64_t N, int64_t M, int64_t K);
 // dx[N, K] = dy[N, M] w[M, K] + added[N, K] (or none). dx may be added.
 void linear_backward_input(Context&, Out dx, In dy, Weights w, In added, int64_t N, int64_t M, int64_t K);
-// y = gelu(pre), pre[N, M] = x[N, K] w[M, K]^T + bias[M].  shared: M
-void linear_gelu_forward(Context&, Out y, Out pre, In x, Weights w, Weights bias, int64_t N, int64_t M, int64_t K);
-// dx[N, K] = dy[N, M] w[M, K], times the derivative of gelu at pre[N, K]
-void linear_gelu_backward_input(Context&, Out dx, In dy, Weights w, In pre, int64_t N, int64_t M, int64_t K);
 // dw[M, K] = dy[N, M]^T x[N, K]
 void linear_backward_weight(Context&, float* dw, In dy, In x, int64_t N, int64_t M, int64_t K);
 // sums[M] = the sum of x[N, M] over rows
@@ -34,9 +30,6 @@ void column_sum(Context&, float* sums, const float* x, int64_t N, int64_t M);
 // The same with W[M, K] stored as NF4.  shared: M, and nf4_shared(w, M * K)
 void nf4_matmul_forward(Context&, Out y, In x, const Nf4& w, Weights bias, In added, int64_t N, int64_t M, int64_t K);
 void nf4_matmul_backward_input(Context&, Out dx, In dy, const Nf4& w, In added, int64_t N, int64_t M, int64_t K);
-void nf4_matmul_gelu_forward(Context&, Out y, Out pre, In x, const Nf4& w, Weights bias, int64_t N, int64_t M,
-                             int64_t K);
-void nf4_matmul_gelu_backward_input(Context&, Out dx, In dy, const Nf4& w, In pre, int64_t N, int64_t M, int64_t K);
 size_t nf4_shared(const Nf4& w, int64_t n);
 // w[n]: the stored matrix, as float32 values rounded to bf16
 void nf4_dequantize_forward(Context&, float* w, const Nf4& stored, int64_t n);
@@ -53,19 +46,18 @@ struct LoraShape {
   int64_t rank() const { return R / parts; }
 };
 // u[N, R] = scale x[N, K] a[R, K]^T
-void lora_hidden(Context&, float* u, In x, const float* a, float scale, int64_t N, int64_t R, int64_t K);
+void lora_hidden(Context&, Out u, In x, const float* a, float scale, int64_t N, int64_t R, int64_t K);
 // out[N, M] = y, with u's columns of family i times b's rows of it added to its columns; b[parts * width, rank]. out may
 // be y.
-void lora_update(Context&, Out out, In y, const float* u, const float* b, const LoraShape&);
+void lora_update(Context&, Out out, In y, In u, const float* b, const LoraShape&);
 // du[N, R] = dy's columns of each family times b's rows of it
-void lora_backward_hidden(Context&, float* du, In dy, const float* b, const LoraShape&);
+void lora_backward_hidden(Context&, Out du, In dy, const float* b, const LoraShape&);
 // db[parts * width, rank] = dy's columns of each family, transposed, times u's columns of it
-void lora_backward_b(Context&, float* db, In dy, const float* u, const LoraShape&);
+void lora_backward_b(Context&, float* db, In dy, In u, const LoraShape&);
 // da[R, K] = scale du[N, R]^T x[N, K]
-void lora_backward_a(Context&, float* da, const float* du, In x, float scale, int64_t N, int64_t R, int64_t K);
+void lora_backward_a(Context&, float* da, In du, In x, float scale, int64_t N, int64_t R, int64_t K);
 // dx[N, K] = scale du[N, R] a[R, K]
-void lora_backward_input(Context&, Out dx, const float* du, const float* a, float scale, int64_t N, int64_t R,
-                         int64_t K);
+void lora_backward_input(Context&, Out dx, In du, const float* a, float scale, int64_t N, int64_t R, int64_t K);
 
 // c[batch, m, n] = a b for each of the batch; a is [m, k], or [k, m] if transposed, b is [k, n], or [n, k].
 struct BatchShape {

@@ -45,11 +45,11 @@ function layerNorm(
   ];
 }
 
-export function geluOf(x: number): number {
+function geluOf(x: number): number {
   return 0.5 * x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3)));
 }
 
-export function geluSlope(x: number): number {
+function geluSlope(x: number): number {
   const u = Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3);
   const du = Math.sqrt(2 / Math.PI) * (1 + 3 * 0.044715 * x ** 2);
   return 0.5 * (1 + Math.tanh(u)) + (0.5 * x * du) / Math.cosh(u) ** 2;

@@ -1,6 +1,5 @@
 /** Linear maps: products in float64, written out. */
 import { type Attributes, float32, floats, halves, type KernelCase, type Operand, size } from './case.ts';
-import { geluOf, geluSlope } from './layer_cases.ts';
 
 /** A matrix in float64, read by row and column. */
 type Matrix = { rows: number; columns: number; at(i: number, j: number): number };
@@ -62,31 +61,6 @@ function added(test: KernelCase): KernelCase[] {
     expected: Array.from(test.expected, (value, i) => value + operand.data[i]!),
   };
   return [sum, { ...sum, label: `${sum.label} in place`, inPlace: test.operands.length }];
-}
-
-/** A linear map with the gelu that follows it, and the gradient through a gelu and the map after it. */
-function withGelu(label: string, N: number, M: number, K: number, w: Operand, bias: Operand): KernelCase[] {
-  const [x, dy, before] = [floats([N, K]), floats([N, M]), floats([N, K], 3)];
-  const pre = list(product(matrix(x), transposed(matrix(w))), (value, _, j) => value + bias.data[j]!);
-  const dx = list(product(matrix(dy), matrix(w)));
-  const common = { label, attributes: {}, tolerance: 3e-6 };
-  return [
-    {
-      ...common,
-      kernel: 'LinearGelu',
-      operands: [x, w, bias],
-      output: [N, M],
-      expected: pre.map(geluOf),
-      further: [{ output: [N, M], expected: pre }],
-    },
-    {
-      ...common,
-      kernel: 'LinearGeluBackwardInput',
-      operands: [dy, w, before],
-      output: [N, K],
-      expected: dx.map((value, i) => value * geluSlope(before.data[i]!)),
-    },
-  ];
 }
 
 function backward(label: string, N: number, M: number, K: number, w: Operand): KernelCase[] {
@@ -245,9 +219,6 @@ export function linearCases(): KernelCase[] {
       linear(`${rows} rows`, floats([rows, 277]), halves([61, 277]), floats([61])),
     ),
     linear('few rows, cut for threads', floats([8, 531]), halves([1037, 531])),
-    ...withGelu('tails', 35, 45, 77, halves([45, 77]), halves([45])),
-    ...withGelu('for tensor cores', 72, 64, 96, halves([64, 96]), halves([64])),
-    ...withGelu('few rows', 3, 45, 77, floats([45, 77]), floats([45])),
     ...backward('small', 7, 5, 3, floats([5, 3])),
     ...backward('tails', 133, 97, 301, floats([97, 301])),
     ...backward('bf16, many rows', 3000, 150, 11, halves([150, 11])),

@@ -1,6 +1,5 @@
 /** NF4 and doubly quantized scales: codes to numbers as DESIGN.md defines them, and products with them in float64. */
 import { bytes, float32, floats, halves, type KernelCase, naturals, type Operand, random, toBf16 } from './case.ts';
-import { geluOf, geluSlope } from './layer_cases.ts';
 
 /** Quantiles of the normal distribution (Dettmers et al. 2023, appendix E). */
 export const codebook = [
@@ -95,12 +94,6 @@ function products(
       operands: [dy, ...w.operands, before, ...w.nested],
       expected: dx.map((value, i) => value + before.data[i]!),
     },
-    {
-      ...backward,
-      kernel: 'Nf4MatMulGeluBackwardInput',
-      operands: [dy, ...w.operands, before, ...w.nested],
-      expected: dx.map((value, i) => value * geluSlope(before.data[i]!)),
-    },
   ];
   if (bias === undefined) return cases;
   return [
@@ -111,13 +104,6 @@ function products(
       label: `${label}, added`,
       operands: [x, ...w.operands, bias, addend, ...w.nested],
       expected: y.map((value, i) => value + addend.data[i]!),
-    },
-    {
-      ...forward,
-      kernel: 'Nf4MatMulGelu',
-      operands: [x, ...w.operands, bias, ...w.nested],
-      expected: y.map(geluOf),
-      further: [{ output: [N, M], expected: y }],
     },
   ];
 }

@@ -16,18 +16,6 @@ void linear_backward_input(Context& context, float* dx, const float* dy, Weights
   multiply_and_add(context, {N, K, M, {dy, M, false}, Right::of(w, K, false), dx, K}, nullptr, added);
 }
 
-void linear_gelu_forward(Context& context, float* y, float* pre, const float* x, Weights w, Weights bias, int64_t N,
-                         int64_t M, int64_t K) {
-  linear_forward(context, pre, x, w, bias, nullptr, N, M, K);
-  gelu_forward(context, y, pre, N * M);
-}
-
-void linear_gelu_backward_input(Context& context, float* dx, const float* dy, Weights w, const float* pre, int64_t N,
-                                int64_t M, int64_t K) {
-  linear_backward_input(context, dx, dy, w, nullptr, N, M, K);
-  gelu_backward(context, dx, dx, pre, N * K);
-}
-
 void linear_backward_weight(Context& context, float* dw, const float* dy, const float* x, int64_t N, int64_t M,
                             int64_t K) {
   gemm(context, {M, K, N, {dy, M, true}, Right::of(x, K, false), dw, K});

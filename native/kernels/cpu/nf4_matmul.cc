@@ -34,16 +34,4 @@ void nf4_matmul_backward_input(Context& context, float* dx, const float* dy, con
   multiply_and_add(context, {N, K, M, {dy, M, false}, Right::of(scaled, K, false), dx, K}, nullptr, added);
 }
 
-void nf4_matmul_gelu_forward(Context& context, float* y, float* pre, const float* x, const Nf4& w, Weights bias,
-                             int64_t N, int64_t M, int64_t K) {
-  nf4_matmul_forward(context, pre, x, w, bias, nullptr, N, M, K);
-  gelu_forward(context, y, pre, N * M);
-}
-
-void nf4_matmul_gelu_backward_input(Context& context, float* dx, const float* dy, const Nf4& w, const float* pre,
-                                    int64_t N, int64_t M, int64_t K) {
-  nf4_matmul_backward_input(context, dx, dy, w, nullptr, N, M, K);
-  gelu_backward(context, dx, dx, pre, N * K);
-}
-
 }  // namespace pipe

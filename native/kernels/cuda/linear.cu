@@ -1,6 +1,6 @@
 // Linear maps and their gradients: cuBLASLt in the context's precision, or a pass over the weights where rows are few.
+#include "added.cuh"
 #include "few_rows.cuh"
-#include "gelu_product.cuh"
 
 namespace pipe::cuda {
 
@@ -15,23 +15,6 @@ void linear_backward_input(Context& context, Out dx, In dy, Weights w, In added,
   const Factor left{as_factor(context, dy, N * M), M, false};
   const Factor right{as_factor(context, In(w), M * K), K, false};
   multiply_and_add(context, {N, K, M, left, right, context.precision, dx, K}, {}, added);
-}
-
-void linear_gelu_forward(Context& context, Out y, Out pre, In x, Weights w, Weights bias, int64_t N, int64_t M,
-                         int64_t K) {
-  if (N <= most_few_rows) {
-    linear_forward(context, pre, x, w, bias, {}, N, M, K);
-    return gelu_forward(context, y, pre, N * M);
-  }
-  const Factor left{as_factor(context, x, N * K), K, false};
-  const Factor right{as_factor(context, In(w), M * K), K, true};
-  multiply_and_gelu(context, {N, M, K, left, right, context.precision, y, M}, pre, In(bias));
-}
-
-void linear_gelu_backward_input(Context& context, Out dx, In dy, Weights w, In pre, int64_t N, int64_t M, int64_t K) {
-  const Factor left{as_factor(context, dy, N * M), M, false};
-  const Factor right{as_factor(context, In(w), M * K), K, false};
-  multiply_and_gelu_gradient(context, {N, K, M, left, right, context.precision, dx, K}, pre);
 }
 
 void linear_backward_weight(Context& context, float* dw, In dy, In x, int64_t N, int64_t M, int64_t K) {

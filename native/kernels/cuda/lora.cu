@@ -18,29 +18,28 @@ ThinShape of_b(const LoraShape& s) {
 
 }  // namespace
 
-void lora_hidden(Context& context, float* u, In x, const float* a, float scale, int64_t N, int64_t R, int64_t K) {
+void lora_hidden(Context& context, Out u, In x, const float* a, float scale, int64_t N, int64_t R, int64_t K) {
   thin_hidden(context, u, x, a, of_a(N, R, K, scale));
 }
 
-void lora_update(Context& context, Out out, In y, const float* u, const float* b, const LoraShape& s) {
+void lora_update(Context& context, Out out, In y, In u, const float* b, const LoraShape& s) {
   if (out.data != y.data) copy(context, out, y, s.N * s.M);
   thin_update(context, out, out, u, b, of_b(s));
 }
 
-void lora_backward_hidden(Context& context, float* du, In dy, const float* b, const LoraShape& s) {
+void lora_backward_hidden(Context& context, Out du, In dy, const float* b, const LoraShape& s) {
   thin_hidden(context, du, dy, b, of_b(s));
 }
 
-void lora_backward_b(Context& context, float* db, In dy, const float* u, const LoraShape& s) {
+void lora_backward_b(Context& context, float* db, In dy, In u, const LoraShape& s) {
   thin_gradient(context, db, dy, u, of_b(s));
 }
 
-void lora_backward_a(Context& context, float* da, const float* du, In x, float scale, int64_t N, int64_t R, int64_t K) {
+void lora_backward_a(Context& context, float* da, In du, In x, float scale, int64_t N, int64_t R, int64_t K) {
   thin_gradient(context, da, x, du, of_a(N, R, K, scale));
 }
 
-void lora_backward_input(Context& context, Out dx, const float* du, const float* a, float scale, int64_t N, int64_t R,
-                         int64_t K) {
+void lora_backward_input(Context& context, Out dx, In du, const float* a, float scale, int64_t N, int64_t R, int64_t K) {
   thin_update(context, dx, {}, du, a, of_a(N, R, K, scale));
 }
 

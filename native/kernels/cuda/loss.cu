@@ -11,7 +11,7 @@ namespace {
 // rows suits a CPU's caches; here a product of 64 rows would be over before the table, which is read for every chunk, has
 // arrived.
 constexpr int64_t chunk_bytes = 1024;
-constexpr int row_threads = 1024;
+constexpr int row_threads = 512;
 
 // Workspace: which rows count, and a chunk's rows and logits. The stride of logits is a multiple of 8, so that rows of
 // floats and of halves begin where the tensor cores' loads can.

@@ -1,7 +1,7 @@
 // Linear maps whose weights are stored as NF4: dequantized into workspace, which for one matrix stays in L2, then
 // multiplied; where rows are few, dequantized as they are read.
+#include "added.cuh"
 #include "few_rows.cuh"
-#include "gelu_product.cuh"
 
 namespace pipe::cuda {
 
@@ -18,24 +18,6 @@ void nf4_matmul_backward_input(Context& context, Out dx, In dy, const Nf4& w, In
   const Factor left{as_factor(context, dy, N * M), M, false};
   const Factor right{as_factor(context, w, M * K), K, false};
   multiply_and_add(context, {N, K, M, left, right, context.precision, dx, K}, {}, added);
-}
-
-void nf4_matmul_gelu_forward(Context& context, Out y, Out pre, In x, const Nf4& w, Weights bias, int64_t N, int64_t M,
-                             int64_t K) {
-  if (N <= most_few_rows) {
-    nf4_matmul_forward(context, pre, x, w, bias, {}, N, M, K);
-    return gelu_forward(context, y, pre, N * M);
-  }
-  const Factor left{as_factor(context, x, N * K), K, false};
-  const Factor right{as_factor(context, w, M * K), K, true};
-  multiply_and_gelu(context, {N, M, K, left, right, context.precision, y, M}, pre, In(bias));
-}
-
-void nf4_matmul_gelu_backward_input(Context& context, Out dx, In dy, const Nf4& w, In pre, int64_t N, int64_t M,
-                                    int64_t K) {
-  const Factor left{as_factor(context, dy, N * M), M, false};
-  const Factor right{as_factor(context, w, M * K), K, false};
-  multiply_and_gelu_gradient(context, {N, K, M, left, right, context.precision, dx, K}, pre);
 }
 
 size_t nf4_shared(const Nf4&, int64_t) { return 0; }

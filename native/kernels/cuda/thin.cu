@@ -53,15 +53,16 @@ __device__ void coefficients(float (&to)[width][ranks], const float* c, int64_t 
 
 // ---- U = scale W C, on tensor cores ------------------------------------------------------------------------------
 
-constexpr int hidden_warps = 8;
+constexpr int hidden_warps = 16;
 constexpr int hidden_rows = 16;
+constexpr int hidden_ahead = 2;  // steps of 32 columns whose rows are read before they are multiplied
 
 // A block takes 16 rows and 8 * tiles ranks of a part, and cuts the columns among its warps, 32 at a time. A sum over
 // columns may take them in any order: each lane reads eight neighbours of its rows and of C, and hands the tensor cores
 // pairs of them as if they were the pairs that the instruction's layout puts there.
 template <int tiles>
 __global__ void __launch_bounds__(hidden_warps* warp)
-    thin_hidden_halves(float* u, const __nv_bfloat16* w, const float* c, ThinShape s) {
+    thin_hidden_halves(Out u, const __nv_bfloat16* w, const float* c, ThinShape s) {
   __shared__ float of_warp[hidden_warps][hidden_rows][tiles * 8];
   const int lane = threadIdx.x % warp, which = threadIdx.x / warp;
   const int group = lane / 4, quarter = lane % 4;
@@ -71,30 +72,32 @@ __global__ void __launch_bounds__(hidden_warps* warp)
   w += s.offsets[part];
   c += part * s.part_stride;
   float total[tiles][4] = {};
-  for (int64_t j = which * 32 + quarter * 8; j - quarter * 8 < s.columns; j += hidden_warps * 32) {
-    const bool inside = j < s.columns;
-    uint4 rows[2] = {};
+  for (int64_t first = which * 32; first < s.columns; first += hidden_warps * 32 * hidden_ahead) {
+    uint4 rows[hidden_ahead][2] = {};
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const int64_t row = first_row + group + i * 8;
-      if (inside && row < s.N) rows[i] = *reinterpret_cast<const uint4*>(w + row * s.stride + j);
-    }
+    for (int a = 0; a < hidden_ahead; ++a)
 #pragma unroll
-    for (int tile = 0; tile < tiles; ++tile) {
-      float of_c[8][1] = {};
-      const int64_t rank = first_rank + tile * 8 + group;
-      if (inside && rank < s.rank) coefficients(of_c, c, j, rank, s);
-      const uint32_t pairs[4] = {bf16_pair(of_c[0][0], of_c[1][0]), bf16_pair(of_c[2][0], of_c[3][0]),
-                                 bf16_pair(of_c[4][0], of_c[5][0]), bf16_pair(of_c[6][0], of_c[7][0])};
-      multiply_add(total[tile], {rows[0].x, rows[1].x, rows[0].y, rows[1].y}, pairs[0], pairs[1]);
-      multiply_add(total[tile], {rows[0].z, rows[1].z, rows[0].w, rows[1].w}, pairs[2], pairs[3]);
-    }
+      for (int i = 0; i < 2; ++i) {
+        const int64_t row = first_row + group + i * 8, j = first + a * hidden_warps * 32 + quarter * 8;
+        if (j < s.columns && row < s.N) rows[a][i] = *reinterpret_cast<const uint4*>(w + row * s.stride + j);
+      }
+#pragma unroll
+    for (int a = 0; a < hidden_ahead; ++a)
+#pragma unroll
+      for (int tile = 0; tile < tiles; ++tile) {
+        float of_c[8][1] = {};
+        const int64_t rank = first_rank + tile * 8 + group, j = first + a * hidden_warps * 32 + quarter * 8;
+        if (j < s.columns && rank < s.rank) coefficients(of_c, c, j, rank, s);
+        const uint32_t pairs[4] = {bf16_pair(of_c[0][0], of_c[1][0]), bf16_pair(of_c[2][0], of_c[3][0]),
+                                   bf16_pair(of_c[4][0], of_c[5][0]), bf16_pair(of_c[6][0], of_c[7][0])};
+        multiply_add(total[tile], {rows[a][0].x, rows[a][1].x, rows[a][0].y, rows[a][1].y}, pairs[0], pairs[1]);
+        multiply_add(total[tile], {rows[a][0].z, rows[a][1].z, rows[a][0].w, rows[a][1].w}, pairs[2], pairs[3]);
+      }
   }
 #pragma unroll
   for (int tile = 0; tile < tiles; ++tile)
 #pragma unroll
-    for (int i = 0; i < 4; ++i)
-      of_warp[which][group + i / 2 * 8][tile * 8 + quarter * 2 + i % 2] = total[tile][i];
+    for (int i = 0; i < 4; ++i) of_warp[which][group + i / 2 * 8][tile * 8 + quarter * 2 + i % 2] = total[tile][i];
   __syncthreads();
   for (int i = threadIdx.x; i < hidden_rows * tiles * 8; i += hidden_warps * warp) {
     const int64_t row = first_row + i / (tiles * 8), rank = first_rank + i % (tiles * 8);
@@ -102,7 +105,7 @@ __global__ void __launch_bounds__(hidden_warps* warp)
     float sum = 0;
 #pragma unroll
     for (int k = 0; k < hidden_warps; ++k) sum += of_warp[k][i / (tiles * 8)][i % (tiles * 8)];
-    u[row * (s.parts * s.rank) + part * s.rank + rank] = s.scale * sum;
+    store(u, row * s.hidden() + part * s.rank + rank, s.scale * sum);
   }
 }
 
@@ -114,7 +117,7 @@ constexpr int float_ranks = 8;
 
 // A block takes four rows and eight ranks of a part, and cuts the columns among its threads.
 template <int width>
-__global__ void __launch_bounds__(float_threads) thin_hidden_floats(float* u, In w, const float* c, ThinShape s) {
+__global__ void __launch_bounds__(float_threads) thin_hidden_floats(Out u, In w, const float* c, ThinShape s) {
   __shared__ float of_warp[float_threads / warp][float_rows][float_ranks];
   const int64_t first_row = int64_t{blockIdx.x} * float_rows;
   const int64_t first_rank = int64_t{blockIdx.y} * float_ranks;
@@ -147,7 +150,7 @@ __global__ void __launch_bounds__(float_threads) thin_hidden_floats(float* u, In
   if (first_row + n >= s.N || first_rank + r >= s.rank) return;
   float sum = 0;
   for (int k = 0; k < float_threads / warp; ++k) sum += of_warp[k][n][r];
-  u[(first_row + n) * (s.parts * s.rank) + part * s.rank + first_rank + r] = s.scale * sum;
+  store(u, (first_row + n) * s.hidden() + part * s.rank + first_rank + r, s.scale * sum);
 }
 
 // ---- C = scale W^T U, on tensor cores -----------------------------------------------------------------------------
@@ -169,38 +172,43 @@ __device__ uint32_t paired(const uint4& low, const uint4& high, int i) {
 // warps' sums are added in order. A lane reads eight neighbouring columns of the four rows that an instruction wants of
 // it, so that its eight columns belong to eight instructions, and no element changes lanes.
 __global__ void __launch_bounds__(piece_warps* warp)
-    thin_gradient_halves(float* pieces, const __nv_bfloat16* w, const float* u, ThinShape s) {
-  __shared__ float of_warp[piece_warps][piece_ranks][piece_columns];
+    thin_gradient_halves(float* pieces, const __nv_bfloat16* w, const __nv_bfloat16* u, ThinShape s) {
+  // Rows are longer than they need be, so that what is read or written at once lies in different banks.
+  __shared__ __align__(16) __nv_bfloat16 of_u[rows_per_halves_piece][piece_ranks + 8];
+  __shared__ float of_warp[piece_warps][piece_ranks][piece_columns + 2];
   const int lane = threadIdx.x % warp, which = threadIdx.x / warp;
   const int group = lane / 4, quarter = lane % 4;
   const int64_t tiles = (s.rank + piece_ranks - 1) / piece_ranks;
   const int64_t part = blockIdx.z / tiles, first_rank = blockIdx.z % tiles * piece_ranks;
   const int64_t first_column = int64_t{blockIdx.x} * piece_columns;
   const int64_t column = first_column + group * 8;
-  const int64_t first_row = blockIdx.y * rows_per_halves_piece + which * rows_per_warp;
+  const int64_t block_row = blockIdx.y * rows_per_halves_piece;
+  const int64_t first_row = block_row + which * rows_per_warp;
   w += s.offsets[part] + column;
-  u += part * s.rank + first_rank;
-  float total[8][4] = {};
+  uint4 rows[rows_per_warp / 16][4] = {};
 #pragma unroll
-  for (int64_t step = 0; step < rows_per_warp; step += 16) {
-    uint4 rows[4] = {};
-    uint32_t left[4];
+  for (int step = 0; step < rows_per_warp / 16; ++step)
 #pragma unroll
     for (int i = 0; i < 4; ++i) {  // rows 2q, 2q + 1, 2q + 8, 2q + 9
-      const int64_t row = first_row + step + quarter * 2 + i % 2 + i / 2 * 8;
-      if (row < s.N && column < s.columns) rows[i] = *reinterpret_cast<const uint4*>(w + row * s.stride);
+      const int64_t row = first_row + step * 16 + quarter * 2 + i % 2 + i / 2 * 8;
+      if (row < s.N && column < s.columns) rows[step][i] = *reinterpret_cast<const uint4*>(w + row * s.stride);
     }
+  u += part * s.rank + first_rank;
+  for (int i = threadIdx.x; i < rows_per_halves_piece * piece_ranks / 2; i += piece_warps * warp) {
+    const int row = i / (piece_ranks / 2), rank = i % (piece_ranks / 2) * 2;
+    const bool real = block_row + row < s.N && first_rank + rank < s.rank;
+    *reinterpret_cast<uint32_t*>(&of_u[row][rank]) =
+        real ? *reinterpret_cast<const uint32_t*>(u + (block_row + row) * s.hidden() + rank) : 0;
+  }
+  __syncthreads();
+  float total[8][4] = {};
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {  // ranks group, group + 8; rows 2q and the next, then eight further
-      const int64_t rank = group + i % 2 * 8;
-      const int64_t row = first_row + step + quarter * 2 + i / 2 * 8;
-      const bool real = first_rank + rank < s.rank;
-      const float low = real && row < s.N ? u[row * s.hidden() + rank] : 0.0f;
-      const float high = real && row + 1 < s.N ? u[(row + 1) * s.hidden() + rank] : 0.0f;
-      left[i] = bf16_pair(low, high);
-    }
+  for (int step = 0; step < rows_per_warp / 16; ++step) {
+    uint32_t left[4];
+    load_matrices_trans(left, &of_u[which * rows_per_warp + step * 16 + lane / 16 * 8 + lane % 8][lane / 8 % 2 * 8]);
 #pragma unroll
-    for (int i = 0; i < 8; ++i) multiply_add(total[i], left, paired(rows[0], rows[1], i), paired(rows[2], rows[3], i));
+    for (int i = 0; i < 8; ++i)
+      multiply_add(total[i], left, paired(rows[step][0], rows[step][1], i), paired(rows[step][2], rows[step][3], i));
   }
 #pragma unroll
   for (int i = 0; i < 8; ++i)
@@ -231,7 +239,7 @@ constexpr int64_t rows_per_piece = 128;
 // the warps' sums are added in order, half of the ranks at a time.
 template <int width>
 __global__ void __launch_bounds__(gradient_threads)
-    thin_gradient_pieces(float* pieces, In w, const float* u, ThinShape s) {
+    thin_gradient_pieces(float* pieces, In w, In u, ThinShape s) {
   __shared__ float of_u[rows_per_piece][gradient_ranks];
   __shared__ float of_warp[gradient_warps][gradient_ranks / 2][warp * width];
   const int64_t tiles = (s.rank + gradient_ranks - 1) / gradient_ranks;
@@ -240,7 +248,7 @@ __global__ void __launch_bounds__(gradient_threads)
   for (int i = threadIdx.x; i < rows_per_piece * gradient_ranks; i += gradient_threads) {
     const int64_t n = begin + i / gradient_ranks, r = first_rank + i % gradient_ranks;
     of_u[i / gradient_ranks][i % gradient_ranks] =
-        n < s.N && r < s.rank ? u[n * (s.parts * s.rank) + part * s.rank + r] : 0.0f;
+        n < s.N && r < s.rank ? load(u, n * s.hidden() + part * s.rank + r) : 0.0f;
   }
   __syncthreads();
   const int lane = threadIdx.x % warp, which = threadIdx.x / warp;
@@ -294,50 +302,52 @@ __global__ void thin_gradient_forward(float* c, const float* pieces, int64_t cou
 // ---- W = added + scale U C^T, on tensor cores ----------------------------------------------------------------------
 
 constexpr int wide_warps = 4;
-constexpr int64_t wide_columns = 32;  // of a warp
-constexpr int64_t wide_rows = 64;
+constexpr int wide_rows = 32;
 
-// A warp takes 32 columns of 64 rows, with the coefficients of up to 16 * steps ranks in registers. The four instructions
-// that make 32 columns are given columns so that a lane has eight neighbours of a row in the end: column 8 (n / 2) + 2 i +
-// n % 2 is column n of instruction i.
-template <int steps>
+// A warp takes 32 * groups columns of 32 rows, with the coefficients of up to 16 * steps ranks in registers. The four
+// instructions that make 32 columns are given columns so that a lane has eight neighbours of a row in the end: column
+// 8 (n / 2) + 2 i + n % 2 is column n of instruction i.
+template <int steps, int groups>
 __global__ void __launch_bounds__(wide_warps* warp)
-    thin_update_halves(__nv_bfloat16* w, const __nv_bfloat16* added, const float* u, const float* c, ThinShape s) {
+    thin_update_halves(__nv_bfloat16* w, const __nv_bfloat16* added, const __nv_bfloat16* u, const float* c,
+                       ThinShape s) {
   const int lane = threadIdx.x % warp;
   const int group = lane / 4, quarter = lane % 4;
   const int64_t part = blockIdx.z;
-  const int64_t first_column = (int64_t{blockIdx.x} * wide_warps + threadIdx.x / warp) * wide_columns;
+  const int64_t first_column = (int64_t{blockIdx.x} * wide_warps + threadIdx.x / warp) * (groups * 32);
   if (first_column >= s.columns) return;
   c += part * s.part_stride;
   u += part * s.rank;
-  uint32_t right[steps][4][2];
+  uint32_t right[groups][steps][4][2];
 #pragma unroll
-  for (int step = 0; step < steps; ++step)
+  for (int g = 0; g < groups; ++g)
 #pragma unroll
-    for (int i = 0; i < 4; ++i)
+    for (int step = 0; step < steps; ++step)
 #pragma unroll
-      for (int k = 0; k < 2; ++k) {
-        const int64_t j = first_column + group / 2 * 8 + i * 2 + group % 2;
-        const int64_t rank = step * 16 + quarter * 2 + k * 8;
-        const float* place = c + j * s.j_stride + rank * s.r_stride;
-        const bool real = j < s.columns;
-        right[step][i][k] = bf16_pair(real && rank < s.rank ? place[0] : 0.0f,
-                                      real && rank + 1 < s.rank ? place[s.r_stride] : 0.0f);
-      }
-  const int64_t column = first_column + quarter * 8;
-  const int64_t first_row = int64_t{blockIdx.y} * wide_rows + group;
+      for (int i = 0; i < 4; ++i)
 #pragma unroll
-  for (int64_t tile = 0; tile < wide_rows; tile += 16) {
-    // Of a lane: rows group and group + 8 of the tile, eight columns of each.
-    float total[2][8] = {};
-    const int64_t rows[2] = {first_row + tile, first_row + tile + 8};
-    if (added != nullptr) {
+        for (int k = 0; k < 2; ++k) {
+          const int64_t j = first_column + g * 32 + group / 2 * 8 + i * 2 + group % 2;
+          const int64_t rank = step * 16 + quarter * 2 + k * 8;
+          const float* place = c + j * s.j_stride + rank * s.r_stride;
+          const bool real = j < s.columns && rank < s.rank;  // ranks are even
+          right[g][step][i][k] = real ? bf16_pair(s.scale * place[0], s.scale * place[s.r_stride]) : 0;
+        }
 #pragma unroll
-      for (int half = 0; half < 2; ++half)
-        if (rows[half] < s.N && column < s.columns)
-          unpack(total[half],
+  for (int tile = 0; tile < wide_rows; tile += 16) {
+    // Of a lane: rows group and group + 8 of the tile, eight columns of each group.
+    const int64_t rows[2] = {int64_t{blockIdx.y} * wide_rows + tile + group,
+                             int64_t{blockIdx.y} * wide_rows + tile + group + 8};
+    float total[groups][2][8] = {};
+#pragma unroll
+    for (int g = 0; g < groups; ++g)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int64_t column = first_column + g * 32 + quarter * 8;
+        if (added != nullptr && rows[half] < s.N && column < s.columns)
+          unpack(total[g][half],
                  *reinterpret_cast<const uint4*>(added + rows[half] * s.stride + s.offsets[part] + column));
-    }
+      }
 #pragma unroll
     for (int step = 0; step < steps; ++step) {
       uint32_t left[4];
@@ -345,22 +355,26 @@ __global__ void __launch_bounds__(wide_warps* warp)
       for (int i = 0; i < 4; ++i) {
         const int64_t row = rows[i % 2];
         const int64_t rank = step * 16 + quarter * 2 + i / 2 * 8;
-        const float* place = u + row * s.hidden() + rank;
-        left[i] = bf16_pair(row < s.N && rank < s.rank ? s.scale * place[0] : 0.0f,
-                            row < s.N && rank + 1 < s.rank ? s.scale * place[1] : 0.0f);
+        left[i] = row < s.N && rank < s.rank ? *reinterpret_cast<const uint32_t*>(u + row * s.hidden() + rank) : 0;
       }
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        float piece[4] = {total[0][2 * i], total[0][2 * i + 1], total[1][2 * i], total[1][2 * i + 1]};
-        multiply_add(piece, left, right[step][i][0], right[step][i][1]);
-        total[0][2 * i] = piece[0], total[0][2 * i + 1] = piece[1];
-        total[1][2 * i] = piece[2], total[1][2 * i + 1] = piece[3];
-      }
+      for (int g = 0; g < groups; ++g)
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+          float piece[4] = {total[g][0][2 * i], total[g][0][2 * i + 1], total[g][1][2 * i], total[g][1][2 * i + 1]};
+          multiply_add(piece, left, right[g][step][i][0], right[g][step][i][1]);
+          total[g][0][2 * i] = piece[0], total[g][0][2 * i + 1] = piece[1];
+          total[g][1][2 * i] = piece[2], total[g][1][2 * i + 1] = piece[3];
+        }
     }
 #pragma unroll
-    for (int half = 0; half < 2; ++half)
-      if (rows[half] < s.N && column < s.columns)
-        *reinterpret_cast<uint4*>(w + rows[half] * s.stride + s.offsets[part] + column) = pack(total[half]);
+    for (int g = 0; g < groups; ++g)
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int64_t column = first_column + g * 32 + quarter * 8;
+        if (rows[half] < s.N && column < s.columns)
+          *reinterpret_cast<uint4*>(w + rows[half] * s.stride + s.offsets[part] + column) = pack(total[g][half]);
+      }
   }
 }
 
@@ -374,14 +388,14 @@ constexpr int update_ranks = 4;
 // element.
 template <int width>
 __global__ void __launch_bounds__(update_threads)
-    thin_update_forward(Out w, In added, const float* u, const float* c, ThinShape s) {
+    thin_update_forward(Out w, In added, In u, const float* c, ThinShape s) {
   extern __shared__ float of_u[];  // [update_rows, rank rounded up to update_ranks]
   const int64_t part = blockIdx.z;
   const int64_t first_row = int64_t{blockIdx.y} * update_rows;
   const int64_t ranks = (s.rank + update_ranks - 1) / update_ranks * update_ranks;
   for (int64_t i = threadIdx.x; i < update_rows * ranks; i += update_threads) {
     const int64_t n = first_row + i / ranks, r = i % ranks;
-    of_u[i] = n < s.N && r < s.rank ? s.scale * u[n * (s.parts * s.rank) + part * s.rank + r] : 0.0f;
+    of_u[i] = n < s.N && r < s.rank ? s.scale * load(u, n * s.hidden() + part * s.rank + r) : 0.0f;
   }
   __syncthreads();
   const int64_t j = (int64_t{blockIdx.x} * update_threads + threadIdx.x) * width;
@@ -414,12 +428,11 @@ __global__ void __launch_bounds__(update_threads)
 
 }  // namespace
 
-void thin_hidden(Context& context, float* u, In w, const float* c, const ThinShape& s) {
+void thin_hidden(Context& context, Out u, In w, const float* c, const ThinShape& s) {
   if (w.storage == Storage::bf16 && in_eights(s)) {
-    using Kernel = void (*)(float*, const __nv_bfloat16*, const float*, ThinShape);
-    static const Kernel kernels[] = {thin_hidden_halves<1>, thin_hidden_halves<2>, thin_hidden_halves<3>,
-                                     thin_hidden_halves<4>};
-    const int64_t tiles = std::min<int64_t>(4, ceil_div(s.rank, 8));
+    using Kernel = void (*)(Out, const __nv_bfloat16*, const float*, ThinShape);
+    static const Kernel kernels[] = {thin_hidden_halves<1>, thin_hidden_halves<2>, thin_hidden_halves<3>};
+    const int64_t tiles = std::min<int64_t>(3, ceil_div(s.rank, 8));
     return launch(context, kernels[tiles - 1],
                   blocks(ceil_div(s.N, hidden_rows), ceil_div(s.rank, tiles * 8), s.parts), hidden_warps * warp, 0, u,
                   static_cast<const __nv_bfloat16*>(w.data), c, s);
@@ -428,15 +441,20 @@ void thin_hidden(Context& context, float* u, In w, const float* c, const ThinSha
          blocks(ceil_div(s.N, float_rows), ceil_div(s.rank, float_ranks), s.parts), float_threads, 0, u, w, c, s);
 }
 
-void thin_gradient(Context& context, float* c, In w, const float* u, const ThinShape& s) {
-  const bool halves = w.storage == Storage::bf16 && in_eights(s);
+// U in bf16. Where ranks are even, two neighbours of it are one access.
+static const __nv_bfloat16* hidden_halves(Context& context, In u, const ThinShape& s) {
+  return static_cast<const __nv_bfloat16*>(stored_as(context, u, Storage::bf16, s.N * s.hidden()));
+}
+
+void thin_gradient(Context& context, float* c, In w, In u, const ThinShape& s) {
+  const bool halves = w.storage == Storage::bf16 && in_eights(s) && s.rank % 2 == 0;
   const int64_t count = ceil_div(s.N, halves ? rows_per_halves_piece : rows_per_piece);
   const int64_t size = s.hidden() * s.columns;
   float* pieces = context.take<float>(count * size);
   if (halves) {
     launch(context, thin_gradient_halves,
            blocks(ceil_div(s.columns, piece_columns), count, s.parts * ceil_div(s.rank, piece_ranks)),
-           piece_warps * warp, 0, pieces, static_cast<const __nv_bfloat16*>(w.data), u, s);
+           piece_warps * warp, 0, pieces, static_cast<const __nv_bfloat16*>(w.data), hidden_halves(context, u, s), s);
   } else {
     const int width = in_eights(s) ? 8 : 1;
     launch(context, width == 8 ? thin_gradient_pieces<8> : thin_gradient_pieces<1>,
@@ -446,17 +464,18 @@ void thin_gradient(Context& context, float* c, In w, const float* u, const ThinS
   launch(context, thin_gradient_forward, blocks(ceil_div(size, 256)), 256, 0, c, pieces, count, s);
 }
 
-void thin_update(Context& context, Out w, In added, const float* u, const float* c, const ThinShape& s) {
+void thin_update(Context& context, Out w, In added, In u, const float* c, const ThinShape& s) {
   const bool halves = w.storage == Storage::bf16 && (added.data == nullptr || added.storage == Storage::bf16);
   const int64_t steps = ceil_div(s.rank, 16);
-  if (halves && in_eights(s) && steps <= 4) {
-    using Kernel = void (*)(__nv_bfloat16*, const __nv_bfloat16*, const float*, const float*, ThinShape);
-    static const Kernel kernels[] = {thin_update_halves<1>, thin_update_halves<2>, thin_update_halves<3>,
-                                     thin_update_halves<4>};
+  if (halves && in_eights(s) && s.rank % 2 == 0 && steps <= 4) {
+    using Kernel = void (*)(__nv_bfloat16*, const __nv_bfloat16*, const __nv_bfloat16*, const float*, ThinShape);
+    static const Kernel kernels[] = {thin_update_halves<1, 4>, thin_update_halves<2, 2>, thin_update_halves<3, 1>,
+                                     thin_update_halves<4, 1>};
+    const int64_t columns = wide_warps * 32 * (steps == 1 ? 4 : steps == 2 ? 2 : 1);
     return launch(context, kernels[steps - 1],
-                  blocks(ceil_div(s.columns, wide_warps * wide_columns), ceil_div(s.N, wide_rows), s.parts),
-                  wide_warps * warp, 0, static_cast<__nv_bfloat16*>(w.data),
-                  static_cast<const __nv_bfloat16*>(added.data), u, c, s);
+                  blocks(ceil_div(s.columns, columns), ceil_div(s.N, int64_t{wide_rows}), s.parts), wide_warps * warp,
+                  0, static_cast<__nv_bfloat16*>(w.data), static_cast<const __nv_bfloat16*>(added.data),
+                  hidden_halves(context, u, s), c, s);
   }
   const int width = in_eights(s) ? 8 : 1;
   const int64_t held = update_rows * ceil_div(s.rank, update_ranks) * update_ranks;

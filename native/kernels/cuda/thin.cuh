@@ -20,10 +20,10 @@ struct ThinShape {
 // Where W is bf16, on tensor cores, with U or C rounded to bf16 as they enter the product; in float32 otherwise.
 
 // U = scale W C
-void thin_hidden(Context&, float* u, In w, const float* c, const ThinShape&);
+void thin_hidden(Context&, Out u, In w, const float* c, const ThinShape&);
 // C = scale W^T U. Takes workspace for partial sums.
-void thin_gradient(Context&, float* c, In w, const float* u, const ThinShape&);
+void thin_gradient(Context&, float* c, In w, In u, const ThinShape&);
 // W = added (or none) + scale U C^T; nothing is written outside the parts' columns. w may be added.
-void thin_update(Context&, Out w, In added, const float* u, const float* c, const ThinShape&);
+void thin_update(Context&, Out w, In added, In u, const float* c, const ThinShape&);
 
 }  // namespace pipe::cuda
