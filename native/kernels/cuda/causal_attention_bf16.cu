@@ -100,22 +100,31 @@ __device__ void accumulate(Rows<D>& out, const Rows<columns>& p, const Tile<tile
   }
 }
 
+// 2^x by the special-function unit alone: a result too small to be a normal number is 0.
+__device__ float power_of_2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
 // Begins to load rows [first, first + rows) of a matrix of which T are real, `width` columns of D; zeros elsewhere. Done
 // when its __pipeline_commit has been waited for and the block has met.
 template <int rows, int D>
 __device__ void load_tile(Tile<rows, D>& to, const Half* from, int64_t first, int64_t T, int64_t stride, int width) {
-  const bool vectors = width % 8 == 0 && stride % 8 == 0;
-  for (int i = threadIdx.x; i < rows * D / 8; i += threads) {
-    const int row = i / (D / 8);
-    const int column = i % (D / 8) * 8;
-    const Half* x = from + (first + row) * stride + column;
-    Half* place = &to[row][column];
-    const bool real = first + row < T && column < width;
-    if (vectors) {
-      __pipeline_memcpy_async(place, real ? x : from, 16, real ? 0 : 16);
-    } else {
-      for (int c = 0; c < 8; ++c) place[c] = real && column + c < width ? x[c] : __float2bfloat16_rn(0.0f);
-    }
+  constexpr int per_row = D / 8;
+  constexpr int step = threads / per_row;  // rows that the block loads at once
+  const int column = threadIdx.x % per_row * 8;
+  int row = threadIdx.x / per_row;
+  const Half* x = from + (first + row) * stride + column;
+  const int real = column < width ? static_cast<int>(min(int64_t{rows}, T - first)) : 0;
+  if (width % 8 == 0 && stride % 8 == 0) {
+#pragma unroll
+    for (int i = 0; i < rows / step; ++i, row += step, x += step * stride)
+      __pipeline_memcpy_async(&to[row][column], row < real ? x : from, 16, row < real ? 0 : 16);
+  } else {
+    for (; row < rows; row += step, x += step * stride)
+      for (int c = 0; c < 8; ++c)
+        to[row][column + c] = row < real && column + c < width ? x[c] : __float2bfloat16_rn(0.0f);
   }
 }
 
@@ -145,9 +154,10 @@ __device__ void for_registers(const Body& body) {
       for (int i = 0; i < 4; ++i) body(m, n, i);
 }
 
-// Writes the warp's rows, those that are real.
+// Writes the warp's rows, those that are real, times `scale`.
 template <int D>
-__device__ void store_rows(Half* to, const Rows<D>& rows, int64_t first, int64_t T, int64_t stride, int width) {
+__device__ void store_rows(Half* to, const Rows<D>& rows, float scale, int64_t first, int64_t T, int64_t stride,
+                           int width) {
   const bool pairs = width % 2 == 0 && stride % 2 == 0;
 #pragma unroll
   for (int m = 0; m < pieces; ++m)
@@ -159,7 +169,7 @@ __device__ void store_rows(Half* to, const Rows<D>& rows, int64_t first, int64_t
         const int column = column_of(n, 0);
         if (row >= T || column >= width) continue;
         Half* place = to + row * stride + column;
-        const float low = rows[m][n][2 * half], high = rows[m][n][2 * half + 1];
+        const float low = scale * rows[m][n][2 * half], high = scale * rows[m][n][2 * half + 1];
         if (pairs) {
           *reinterpret_cast<uint32_t*>(place) = bf16_pair(low, high);
         } else {
@@ -225,10 +235,12 @@ __global__ void __launch_bounds__(threads) attention_forward(Half* y, float* lse
     if (key >= first + warp_rows) return;  // no row of the warp sees these keys
     Rows<tile> s;
     multiply_transposed<D, tile>(s, t.q, t.kv.a[stage], 0);
-    if (key + tile > first)
+    if (key + tile > first) {
+      const int ahead = static_cast<int>(first - key);
       for_registers<tile>([&](int m, int n, int i) {
-        if (key + column_of(n, i) > first + row_of(m, i)) s[m][n][i] = -INFINITY;
+        if (column_of(n, i) - row_of(m, i) > ahead) s[m][n][i] = -INFINITY;
       });
+    }
     float most[pieces][2], kept[pieces][2];
 #pragma unroll
     for (int m = 0; m < pieces; ++m) most[m][0] = largest[m][0], most[m][1] = largest[m][1];
@@ -238,12 +250,14 @@ __global__ void __launch_bounds__(threads) attention_forward(Half* y, float* lse
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         most[m][half] = row_max(most[m][half]);
-        kept[m][half] = exp2f((largest[m][half] - most[m][half]) * scale);  // the first tile holds key 0: `most` is finite
+        // The first tile holds key 0: `most` is finite.
+        kept[m][half] = power_of_2((largest[m][half] - most[m][half]) * scale);
         largest[m][half] = most[m][half];
+        most[m][half] *= scale;
         total[m][half] *= kept[m][half];
       }
     for_registers<tile>([&](int m, int n, int i) {
-      s[m][n][i] = exp2f((s[m][n][i] - most[m][i / 2]) * scale);
+      s[m][n][i] = power_of_2(s[m][n][i] * scale - most[m][i / 2]);
       total[m][i / 2] += s[m][n][i];
     });
     for_registers<D>([&](int m, int n, int i) { out[m][n][i] *= kept[m][i / 2]; });
@@ -260,18 +274,18 @@ __global__ void __launch_bounds__(threads) attention_forward(Half* y, float* lse
       if (lse != nullptr && threadIdx.x % 4 == 0 && row < h.T)
         lse[head * h.T + row] = (largest[m][half] * scale + log2f(sum)) * ln_2;
     }
-  store_rows<D>(y + h.in_out(head), out, first, h.T, h.C, h.width);
+  store_rows<D>(y + h.in_out(head), out, 1.0f, first, h.T, h.C, h.width);
 }
 
-// Scores s become p = softmax(scores), and dp their gradient. `seen` tells which are not masked; lse, of base 2, and delta
-// are those of each register's query.
+// Scores s become p = softmax(scores), and dp their gradient but for the factor 1 / sqrt(width), which comes last. `seen`
+// tells which are not masked; lse, of base 2, and delta are those of each register's query.
 template <class Seen, class OfQuery>
 __device__ void softmax_backward(Rows<half_tile>& s, Rows<half_tile>& dp, float scale, const Seen& seen,
                                  const OfQuery& lse, const OfQuery& delta) {
   for_registers<half_tile>([&](int m, int n, int i) {
-    const float p = exp2f(s[m][n][i] * (scale * log2_e) - lse(m, n, i));
+    const float p = power_of_2(s[m][n][i] * scale - lse(m, n, i));
     s[m][n][i] = seen(m, n, i) ? p : 0.0f;
-    dp[m][n][i] = s[m][n][i] * (dp[m][n][i] - delta(m, n, i)) * scale;
+    dp[m][n][i] = s[m][n][i] * (dp[m][n][i] - delta(m, n, i));
   });
 }
 
@@ -326,14 +340,14 @@ __global__ void __launch_bounds__(threads) attention_backward_queries(Half* dqkv
       Rows<half_tile> s, dp;
       multiply_transposed<D, half_tile>(s, t.q, t.kv.a[stage], part);
       multiply_transposed<D, half_tile>(dp, t.d, t.kv.b[stage], part);
-      const bool all = key + half_tile <= first;
+      const int ahead = static_cast<int>(min(first - key, int64_t{half_tile}));  // of keys that every row sees
       softmax_backward(
-          s, dp, h.scale,
-          [&](int m, int n, int i) { return all || key + column_of(n, i) <= first + row_of(m, i); }, of_lse, of_delta);
+          s, dp, h.scale * log2_e, [&](int m, int n, int i) { return column_of(n, i) - row_of(m, i) <= ahead; }, of_lse,
+          of_delta);
       accumulate<D, half_tile>(dq, dp, t.kv.a[stage], part);
     }
   });
-  store_rows<D>(dqkv + h.in_qkv(head), dq, first, h.T, 3 * h.C, h.width);
+  store_rows<D>(dqkv + h.in_qkv(head), dq, h.scale, first, h.T, 3 * h.C, h.width);
 }
 
 template <int D>
@@ -362,7 +376,7 @@ __global__ void __launch_bounds__(threads) attention_backward_keys(Half* dqkv, c
     load_tile<tile, D>(t.qd.b[stage], dy + h.in_out(head), query, h.T, h.C, h.width);
     const int64_t row = query + threadIdx.x;
     if (threadIdx.x >= tile) return;
-    // exp2(s - infinity) = 0: rows that are not there add nothing.
+    // 2^(s - infinity) = 0: rows that are not there add nothing.
     t.lse[stage][threadIdx.x] = row < h.T ? lse[head * h.T + row] * log2_e : INFINITY;
     t.delta[stage][threadIdx.x] = row < h.T ? delta[head * h.T + row] : 0.0f;
   };
@@ -374,18 +388,17 @@ __global__ void __launch_bounds__(threads) attention_backward_keys(Half* dqkv, c
       Rows<half_tile> s, dp;
       multiply_transposed<D, half_tile>(s, t.k, t.qd.a[stage], part);
       multiply_transposed<D, half_tile>(dp, t.v, t.qd.b[stage], part);
-      const bool all = query >= first + warp_rows;
+      const int ahead = static_cast<int>(min(query - first, int64_t{warp_rows}));  // of queries that see every row
       softmax_backward(
-          s, dp, h.scale,
-          [&](int m, int n, int i) { return all || first + row_of(m, i) <= query + column_of(n, i); },
+          s, dp, h.scale * log2_e, [&](int m, int n, int i) { return row_of(m, i) - column_of(n, i) <= ahead; },
           ByColumn{t.lse[stage] + part}, ByColumn{t.delta[stage] + part});
       accumulate<D, half_tile>(dv, s, t.qd.b[stage], part);
       accumulate<D, half_tile>(dk, dp, t.qd.a[stage], part);
     }
   });
   Half* to = dqkv + h.in_qkv(head);
-  store_rows<D>(to + h.C, dk, first, h.T, 3 * h.C, h.width);
-  store_rows<D>(to + 2 * h.C, dv, first, h.T, 3 * h.C, h.width);
+  store_rows<D>(to + h.C, dk, h.scale, first, h.T, 3 * h.C, h.width);
+  store_rows<D>(to + 2 * h.C, dv, 1.0f, first, h.T, 3 * h.C, h.width);
 }
 
 }  // namespace

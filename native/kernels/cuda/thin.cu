@@ -62,7 +62,7 @@ constexpr int hidden_ahead = 2;  // steps of 32 columns whose rows are read befo
 // pairs of them as if they were the pairs that the instruction's layout puts there.
 template <int tiles>
 __global__ void __launch_bounds__(hidden_warps* warp)
-    thin_hidden_halves(Out u, const __nv_bfloat16* w, const float* c, ThinShape s) {
+    thin_hidden_halves(Out u, const __nv_bfloat16* w, const float* c, const __grid_constant__ ThinShape s) {
   __shared__ float of_warp[hidden_warps][hidden_rows][tiles * 8];
   const int lane = threadIdx.x % warp, which = threadIdx.x / warp;
   const int group = lane / 4, quarter = lane % 4;
@@ -117,7 +117,7 @@ constexpr int float_ranks = 8;
 
 // A block takes four rows and eight ranks of a part, and cuts the columns among its threads.
 template <int width>
-__global__ void __launch_bounds__(float_threads) thin_hidden_floats(Out u, In w, const float* c, ThinShape s) {
+__global__ void __launch_bounds__(float_threads) thin_hidden_floats(Out u, In w, const float* c, const __grid_constant__ ThinShape s) {
   __shared__ float of_warp[float_threads / warp][float_rows][float_ranks];
   const int64_t first_row = int64_t{blockIdx.x} * float_rows;
   const int64_t first_rank = int64_t{blockIdx.y} * float_ranks;
@@ -172,7 +172,7 @@ __device__ uint32_t paired(const uint4& low, const uint4& high, int i) {
 // warps' sums are added in order. A lane reads eight neighbouring columns of the four rows that an instruction wants of
 // it, so that its eight columns belong to eight instructions, and no element changes lanes.
 __global__ void __launch_bounds__(piece_warps* warp)
-    thin_gradient_halves(float* pieces, const __nv_bfloat16* w, const __nv_bfloat16* u, ThinShape s) {
+    thin_gradient_halves(float* pieces, const __nv_bfloat16* w, const __nv_bfloat16* u, const __grid_constant__ ThinShape s) {
   // Rows are longer than they need be, so that what is read or written at once lies in different banks.
   __shared__ __align__(16) __nv_bfloat16 of_u[rows_per_halves_piece][piece_ranks + 8];
   __shared__ float of_warp[piece_warps][piece_ranks][piece_columns + 2];
@@ -239,7 +239,7 @@ constexpr int64_t rows_per_piece = 128;
 // the warps' sums are added in order, half of the ranks at a time.
 template <int width>
 __global__ void __launch_bounds__(gradient_threads)
-    thin_gradient_pieces(float* pieces, In w, In u, ThinShape s) {
+    thin_gradient_pieces(float* pieces, In w, In u, const __grid_constant__ ThinShape s) {
   __shared__ float of_u[rows_per_piece][gradient_ranks];
   __shared__ float of_warp[gradient_warps][gradient_ranks / 2][warp * width];
   const int64_t tiles = (s.rank + gradient_ranks - 1) / gradient_ranks;
@@ -288,7 +288,7 @@ __global__ void __launch_bounds__(gradient_threads)
 }
 
 // C = the pieces, in order.
-__global__ void thin_gradient_forward(float* c, const float* pieces, int64_t count, ThinShape s) {
+__global__ void thin_gradient_forward(float* c, const float* pieces, int64_t count, const __grid_constant__ ThinShape s) {
   const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   const int64_t size = s.parts * s.rank * s.columns;
   if (i >= size) return;
@@ -310,7 +310,7 @@ constexpr int wide_rows = 32;
 template <int steps, int groups>
 __global__ void __launch_bounds__(wide_warps* warp)
     thin_update_halves(__nv_bfloat16* w, const __nv_bfloat16* added, const __nv_bfloat16* u, const float* c,
-                       ThinShape s) {
+                       const __grid_constant__ ThinShape s) {
   const int lane = threadIdx.x % warp;
   const int group = lane / 4, quarter = lane % 4;
   const int64_t part = blockIdx.z;
@@ -333,48 +333,48 @@ __global__ void __launch_bounds__(wide_warps* warp)
           const bool real = j < s.columns && rank < s.rank;  // ranks are even
           right[g][step][i][k] = real ? bf16_pair(s.scale * place[0], s.scale * place[s.r_stride]) : 0;
         }
+  // Of a lane: rows group, group + 8, and so on, eight columns of each group. All are read before any is written.
+  constexpr int row_count = wide_rows / 8;
+  const int64_t first_row = int64_t{blockIdx.y} * wide_rows + group;
+  const int64_t place = first_row * s.stride + s.offsets[part] + first_column + quarter * 8;
+  uint4 before[row_count][groups] = {};
 #pragma unroll
-  for (int tile = 0; tile < wide_rows; tile += 16) {
-    // Of a lane: rows group and group + 8 of the tile, eight columns of each group.
-    const int64_t rows[2] = {int64_t{blockIdx.y} * wide_rows + tile + group,
-                             int64_t{blockIdx.y} * wide_rows + tile + group + 8};
-    float total[groups][2][8] = {};
+  for (int k = 0; k < row_count; ++k)
 #pragma unroll
     for (int g = 0; g < groups; ++g)
+      if (added != nullptr && first_row + k * 8 < s.N && first_column + g * 32 + quarter * 8 < s.columns)
+        before[k][g] = *reinterpret_cast<const uint4*>(added + place + k * 8 * s.stride + g * 32);
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int64_t column = first_column + g * 32 + quarter * 8;
-        if (added != nullptr && rows[half] < s.N && column < s.columns)
-          unpack(total[g][half],
-                 *reinterpret_cast<const uint4*>(added + rows[half] * s.stride + s.offsets[part] + column));
-      }
+  for (int k = 0; k < row_count; k += 2) {
+    uint32_t left[steps][4];
 #pragma unroll
-    for (int step = 0; step < steps; ++step) {
-      uint32_t left[4];
+    for (int step = 0; step < steps; ++step)
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const int64_t row = rows[i % 2];
+        const int64_t row = first_row + (k + i % 2) * 8;
         const int64_t rank = step * 16 + quarter * 2 + i / 2 * 8;
-        left[i] = row < s.N && rank < s.rank ? *reinterpret_cast<const uint32_t*>(u + row * s.hidden() + rank) : 0;
+        left[step][i] =
+            row < s.N && rank < s.rank ? *reinterpret_cast<const uint32_t*>(u + row * s.hidden() + rank) : 0;
       }
 #pragma unroll
-      for (int g = 0; g < groups; ++g)
+    for (int g = 0; g < groups; ++g) {
+      float total[2][8];
+      unpack(total[0], before[k][g]);
+      unpack(total[1], before[k + 1][g]);
 #pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          float piece[4] = {total[g][0][2 * i], total[g][0][2 * i + 1], total[g][1][2 * i], total[g][1][2 * i + 1]};
-          multiply_add(piece, left, right[g][step][i][0], right[g][step][i][1]);
-          total[g][0][2 * i] = piece[0], total[g][0][2 * i + 1] = piece[1];
-          total[g][1][2 * i] = piece[2], total[g][1][2 * i + 1] = piece[3];
-        }
+      for (int i = 0; i < 4; ++i) {
+        float piece[4] = {total[0][2 * i], total[0][2 * i + 1], total[1][2 * i], total[1][2 * i + 1]};
+#pragma unroll
+        for (int step = 0; step < steps; ++step)
+          multiply_add(piece, left[step], right[g][step][i][0], right[g][step][i][1]);
+        total[0][2 * i] = piece[0], total[0][2 * i + 1] = piece[1];
+        total[1][2 * i] = piece[2], total[1][2 * i + 1] = piece[3];
+      }
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        if (first_row + (k + half) * 8 < s.N && first_column + g * 32 + quarter * 8 < s.columns)
+          *reinterpret_cast<uint4*>(w + place + (k + half) * 8 * s.stride + g * 32) = pack(total[half]);
     }
-#pragma unroll
-    for (int g = 0; g < groups; ++g)
-#pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        const int64_t column = first_column + g * 32 + quarter * 8;
-        if (rows[half] < s.N && column < s.columns)
-          *reinterpret_cast<uint4*>(w + rows[half] * s.stride + s.offsets[part] + column) = pack(total[g][half]);
-      }
   }
 }
 
@@ -388,7 +388,7 @@ constexpr int update_ranks = 4;
 // element.
 template <int width>
 __global__ void __launch_bounds__(update_threads)
-    thin_update_forward(Out w, In added, In u, const float* c, ThinShape s) {
+    thin_update_forward(Out w, In added, In u, const float* c, const __grid_constant__ ThinShape s) {
   extern __shared__ float of_u[];  // [update_rows, rank rounded up to update_ranks]
   const int64_t part = blockIdx.z;
   const int64_t first_row = int64_t{blockIdx.y} * update_rows;
