@@ -6,7 +6,7 @@ import type { AdapterComparison } from '../compare-adapters/comparison.ts';
 import type { FamilyError } from '../quantization-error.ts';
 import { type Evaluation, readEvaluation, requireSameExamples } from '../shared/evaluation.ts';
 import { readFields, reading } from '../shared/fields.ts';
-import { readSeedGrid, readSeedGrids, type SeedGrid } from '../shared/seed_grid.ts';
+import { readSeedGrid, readSeedGrids, requireSeeds, type SeedGrid } from '../shared/seed_grid.ts';
 import type { StepTimes } from '../time-steps.ts';
 
 /** The axes and values that name the parts of the ladder. */
@@ -85,12 +85,8 @@ export function readStudy(inputs: Inputs, names: Names): Study {
   const errors = readSeedGrid(inputs.errors, ladder, 'errors', readErrors);
   const summaries = readSeedGrid(inputs.summaries, ladder, 'summaries', readSummary);
   const { seeds } = evaluations;
-  for (const [what, grid] of Object.entries({ adapters, ablations, errors, summaries })) {
-    if (grid.seeds.length === seeds.length && grid.seeds.every((seed, i) => seed === seeds[i])) continue;
-    throw new StageError(
-      `"${what}" has the seeds ${grid.seeds.join(', ')}, and "evaluations" ${seeds.join(', ')}: they are paired by seed`,
-    );
-  }
+  for (const [what, grid] of Object.entries({ adapters, ablations, errors, summaries }))
+    requireSeeds(grid, seeds, `"${what}"`);
   const gridOf = (
     axis: Grid['axis'],
     alike: readonly Member[] | undefined,
@@ -104,7 +100,9 @@ export function readStudy(inputs: Inputs, names: Names): Study {
       readEvaluation,
     );
     const ofAdapters = readSeedGrid(alike, { value: axis, seed: names.seed }, `by_${axis}`, readAdapters);
-    return [{ axis, adapters: ofAdapters, lora: metrics('bf16'), qlora: metrics('nf4') }];
+    const [lora, qlora] = [metrics('bf16'), metrics('nf4')];
+    requireSeeds(ofAdapters, lora.seeds, `"by_${axis}"`);
+    return [{ axis, adapters: ofAdapters, lora, qlora }];
   };
   return {
     names,

@@ -2,7 +2,7 @@
 import { type Member, StageError } from '../../engine/stage.ts';
 import { type CurveRow, readCurve, readSummary, type Summary } from '../compare/inputs.ts';
 import { type Evaluation, readEvaluation, requireSameExamples } from '../shared/evaluation.ts';
-import { readSeedGrid, readSeedGrids } from '../shared/seed_grid.ts';
+import { readSeedGrid, readSeedGrids, requireSeeds } from '../shared/seed_grid.ts';
 
 /** One rank; lists are in the order of seeds. */
 export interface RankRuns {
@@ -42,7 +42,9 @@ export function readRanks(inputs: Inputs, names: { readonly reference: string; r
       ? null
       : readSeedGrid(inputs.noise, { value: 'rank', seed: 'seed' }, 'noise', readEvaluation);
   const { reference, method } = names;
-  const values = metrics(reference).values;
+  const { values, seeds } = metrics(reference);
+  for (const [what, grids] of Object.entries({ summaries, curves })) requireSeeds(grids(reference), seeds, `"${what}"`);
+  if (noise !== null) requireSeeds(noise, seeds.slice(1), '"noise" (the seeds without the first)');
   const ranks = values
     .map((value): RankRuns => {
       const rank = Number(value);
@@ -62,7 +64,7 @@ export function readRanks(inputs: Inputs, names: { readonly reference: string; r
     ranks.flatMap(({ lora, qlora, noise: other }) => [...lora, ...qlora, ...(other ?? [])]),
     'metrics',
   );
-  return { ranks, seeds: metrics(reference).seeds };
+  return { ranks, seeds };
 }
 
 function peak(summaries: readonly Summary[]): number {
