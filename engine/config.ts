@@ -17,7 +17,15 @@ export interface CacheConfig {
   readonly region?: string;
 }
 
+/** How tasks become jobs of Slurm. */
+export interface SlurmConfig {
+  readonly options?: readonly string[];
+  readonly stages?: Readonly<Record<string, readonly string[]>>;
+  readonly patience?: number;
+}
+
 export interface Config {
+  readonly slurm?: SlurmConfig;
   readonly cache?: string | CacheConfig;
 }
 

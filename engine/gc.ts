@@ -2,6 +2,7 @@
 import { rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { blobsOf, type Entry, shards } from './catalog.ts';
+import { hasJobs, jobsFolder, sweepJobs } from './executors/jobs_folder.ts';
 import { withoutRuns } from './presence.ts';
 import { forgetPromise, promisedKeys, readPromisedRecord } from './promises.ts';
 import type { Digest } from './record.ts';
@@ -73,7 +74,7 @@ export function planGarbage({ store, project }: Workspace, { keepRuns, maxBytes 
     blobs,
     promises: promises.filter((key) => !keptKeys.has(key)),
     runs: oldRuns,
-    folders: ['quarantine', 'trees', 'code', 'memo/graphs'].filter(
+    folders: ['quarantine', ...(hasJobs(jobsFolder(project.cache)) ? [] : ['trees', 'code']), 'memo/graphs'].filter(
       (name) => namesIn(join(project.cache, name)).length > 0,
     ),
     freedBytes: blobs.reduce((sum, { bytes }) => sum + bytes, 0),
@@ -122,6 +123,8 @@ export function collectGarbage(workspace: Workspace, options: GarbageOptions): G
     }
     for (const name of plan.folders) removeTree(join(cache, name));
     store.sweep();
+    // What ended on a cluster while no run looked, and none came for.
+    sweepJobs(jobsFolder(cache), true);
     return plan;
   });
 }

@@ -63,7 +63,8 @@ export async function runPipeline(
   const leave = await enterRun(workspace.claims, record.id);
   try {
     const facts = await readFacts(workspace, tasks);
-    const run = new Run(workspace, graph, tasks, forced, facts, record, options, stamped(emit));
+    const executor = await openExecutor(options.executor ?? 'local', workspace, record, options);
+    const run = new Run(workspace, graph, tasks, forced, facts, record, executor, options, stamped(emit));
     const outcome = await run.finish();
     return { ...outcome, seconds: (performance.now() - started) / 1000 };
   } finally {
@@ -125,6 +126,7 @@ class Run {
     forced: ReadonlySet<string>,
     facts: Facts,
     record: RunRecord,
+    executor: Executor,
     options: RunOptions,
     say: (body: EventBody) => void,
   ) {
@@ -145,7 +147,7 @@ class Run {
       say(body);
     };
     this.#states = new States((task, from, to) => say({ type: 'task-state', task, from, to }));
-    this.#executor = openExecutor(options.executor ?? 'local', workspace, record, options);
+    this.#executor = executor;
     this.#pools = openPools(this.#executor.total, this.#executor.jobs);
     this.#explain = explainer(workspace, graph, facts);
     for (const task of tasks) {

@@ -39,7 +39,7 @@ const listMs = { least: 1000, most: 30_000, share: 20 };
 const gatherMs = 50;
 /** How long the word of a job that is over may take to come through the shared disk, if one is to be expected, and if not. */
 const graceMs = { expected: 10_000, otherwise: 1000 };
-/** How long the end of a cancelled job is waited for. */
+/** How long a cancellation is tried, and then the end of the job waited for. */
 const cancelMs = 15_000;
 
 /** What a run knows of an attempt. */
@@ -56,7 +56,7 @@ interface Ticket {
   started: boolean;
   word: LastWord | null;
   /** What the batch system said when the job was over, and when it was first seen to be. */
-  over: { readonly complaint: Complaint; readonly since: number } | null;
+  over: { readonly complaint: Complaint | null; readonly since: number } | null;
   /** How often in a row the batch system did not know the job. */
   unknown: number;
   obstacle: string | null;
@@ -295,7 +295,8 @@ class Batch implements Executor {
     for (const { listener } of tickets) {
       listener.warn(`${silent.message}; it is asked again for ${Math.round(this.#options.patienceMs / 1000)} s`);
     }
-    while (Date.now() < deadline && !tickets.every(({ signal }) => signal.aborted)) {
+    const isWanted = (ticket: Ticket) => this.#tickets.has(ticket) && !ticket.signal.aborted;
+    while (Date.now() < deadline && tickets.some(isWanted)) {
       await delay(listMs.least);
       try {
         const ours = (await this.#scheduler.list()).filter((listed) => listed.tag === tag);
@@ -306,6 +307,8 @@ class Batch implements Executor {
       }
     }
     for (const ticket of tickets) {
+      // It may have told by itself that it was taken, and is over.
+      if (!this.#tickets.has(ticket)) continue;
       this.#left.add(ticket.order.place.home);
       this.#end(ticket, {
         kind: 'refused',
@@ -319,6 +322,7 @@ class Batch implements Executor {
     for (const [index, ticket] of tickets.entries()) {
       const id = ids[index]!;
       ticket.job = { tag, index, id };
+      if (!this.#tickets.has(ticket)) continue;
       if (ticket.signal.aborted) this.#cancel(ticket);
       else ticket.listener.queued({ cluster: this.#cluster, id }, false);
     }
@@ -359,10 +363,20 @@ class Batch implements Executor {
       if (ticket.started && (isEnded || this.#ticks % mailsPerProgress === 0)) this.#hear(ticket);
       if (isEnded && ticket.word !== null) this.#end(ticket, ticket.word.complaint);
       else if (over !== null) {
-        const isExpected = over.complaint.kind === 'lost' && !isEnded && !ticket.signal.aborted;
-        if (now - over.since > (isExpected ? graceMs.expected : graceMs.otherwise)) this.#end(ticket, over.complaint);
+        const isExpected = over.complaint === null && !isEnded && !ticket.signal.aborted;
+        if (now - over.since > (isExpected ? graceMs.expected : graceMs.otherwise)) {
+          this.#end(ticket, over.complaint ?? this.#wordless(ticket));
+        }
       }
     }
+  }
+
+  /** A job that ended by itself and did not say how: the program on the node died, or could not begin. */
+  #wordless({ files }: Ticket): Complaint {
+    const code = files.exitCode();
+    if (code !== null) return { kind: 'crash', message: `it ended with exit code ${code} before the task was done` };
+    const message = `it ended and left no word of how. Do all nodes see ${this.#options.jobs}, and ${process.execPath}?`;
+    return { kind: 'lost', message };
   }
 
   /** Passes on what a task has told since. */
@@ -431,7 +445,7 @@ class Batch implements Executor {
       ticket.settle({ complaint, log, startedAt: new Date(startedAt), seconds, host, job: name });
       return;
     }
-    const { kind, message, stack } = complaint ?? { kind: 'lost' as const, message: 'it left no word' };
+    const { kind, message, stack } = complaint ?? this.#wordless(ticket);
     const named = word === null && job !== null ? `${this.#scheduler.title} job ${job.id}: ${message}` : message;
     ticket.settle({ complaint: { kind, message: named, ...(stack === undefined ? {} : { stack }) }, log });
   }
@@ -460,7 +474,7 @@ class Batch implements Executor {
 
   async #cancelAll(tickets: readonly Ticket[]): Promise<void> {
     const ids = tickets.map(({ job }) => job!.id);
-    const deadline = Date.now() + cancelMs;
+    const deadline = Date.now() + Math.min(cancelMs, this.#options.patienceMs);
     for (;;) {
       try {
         await this.#scheduler.cancel(ids);

@@ -22,8 +22,8 @@ export type Phase =
   /** It waits for what will not come. */
   | { readonly kind: 'hopeless'; readonly obstacle: string }
   | { readonly kind: 'running' }
-  /** The job's own word counts for more, if it left one. */
-  | { readonly kind: 'over'; readonly complaint: Complaint };
+  /** The complaint is null when it ended by itself: its own word says how. That counts for more than a complaint, too. */
+  | { readonly kind: 'over'; readonly complaint: Complaint | null };
 
 /** A job as the batch system lists it. */
 export interface Listed {

@@ -132,7 +132,7 @@ function phaseOf(state: string, reason: string): Phase {
       return over('lost', 'another cluster took it');
     case 'COMPLETED':
     case 'FAILED':
-      return over('lost', `it ended (${state}) and left no word of how`);
+      return { kind: 'over', complaint: null };
     case 'TIMEOUT':
     case 'DEADLINE':
       return over('timeout', `Slurm ended it at its time limit: give the stage a longer \`timeout\``);
