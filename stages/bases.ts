@@ -7,7 +7,7 @@ import { compareConfigurations, readGrid } from './compare/grid.ts';
 import { metricsByName } from './compare/inputs.ts';
 import type { Comparison } from './compare/results.ts';
 import { writeFigures } from './shared/figures_folder.ts';
-import { writeTables } from './shared/tables_folder.ts';
+import { writeFindings } from './shared/findings.ts';
 
 export default defineStage({
   description:
@@ -45,6 +45,7 @@ export default defineStage({
     tuned: { many: true, optional: true, description: "evaluate's metrics of the bases with adapters." },
   },
   outputs: {
+    results: { path: 'results.json', description: 'The tables, and what they cannot show.' },
     tables: { path: 'tables', description: 'Bases, tuned bases and contrasts: CSV and Markdown.' },
     figures: { path: 'figures', description: 'Losses by base: SVG and PNG.' },
   },
@@ -66,13 +67,24 @@ export default defineStage({
     const configurations = runs.length === 0 ? [] : compareConfigurations(runs, comparison);
     const tables = [
       basesTable(bases, axis, how.confidence),
-      ...(configurations.length === 0 ? [] : [tunedTable(configurations, comparison)]),
+      configurations.length === 0 ? null : tunedTable(configurations, comparison),
       contrastTable(contrasts, how.confidence),
     ];
-    writeTables(
-      outputs.tables,
-      tables.filter((table) => table !== null),
-    );
+    const limits = [
+      'One base model, one kind of records. Larger models are known to lose less to few bits.',
+      ...(configurations.length === 0
+        ? []
+        : [
+            'Intervals of tuned bases come from seeds and hold for each row alone: among many rows, some miss by chance.',
+          ]),
+    ];
+    writeFindings(outputs, {
+      format: 2,
+      subject: 'bases',
+      verdicts: [],
+      tables: tables.filter((table) => table !== null),
+      limits,
+    });
     await writeFigures(outputs.figures, [baseLosses(bases, configurations, axis)], context);
   },
 });

@@ -46,7 +46,7 @@ export default defineStage({
       type: 'array',
       items: { type: 'object' },
       default: [],
-      description: "Someone's figures by rank, shown beside: { rank, lora, qlora }, in MB.",
+      description: "Someone's figures by rank, shown beside: rank, lora_mb, qlora_mb.",
     },
     published_source: { type: 'string', default: '', description: 'Whose figures they are.' },
   },
@@ -83,9 +83,10 @@ function withoutRepeats(shapes: readonly Shape[]): Shape[] {
 }
 
 function readPublished(entry: unknown): Published {
-  const { rank, lora, qlora } = Object(entry) as Readonly<Record<string, unknown>>;
-  if (typeof rank === 'number' && typeof lora === 'number' && typeof qlora === 'number') return { rank, lora, qlora };
-  throw new StageError(`published: ${JSON.stringify(entry)} must be { rank, lora, qlora }, three numbers`);
+  const { rank, lora_mb, qlora_mb } = Object(entry) as Readonly<Record<string, unknown>>;
+  if (typeof rank === 'number' && typeof lora_mb === 'number' && typeof qlora_mb === 'number')
+    return { rank, lora: lora_mb, qlora: qlora_mb };
+  throw new StageError(`published: ${JSON.stringify(entry)} must have three numbers, rank, lora_mb and qlora_mb`);
 }
 
 /** Reads what a run tells of itself and plans the same. @throws StageError when it is not what train writes. */

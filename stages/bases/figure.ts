@@ -28,7 +28,7 @@ export function baseLosses(bases: readonly Base[], configurations: readonly Conf
     ...configurations.map(({ label, variant, drop }) => row(variant, `adapters on ${label}`, drop)),
   ];
   const series = [...new Set(rows.map((one) => one.series))];
-  const title = `Held-out loss by precision of the base, against ${axis.reference}`;
+  const title = `Held-out loss by precision of the base, against ${axis.name} ${axis.reference}`;
   const subtitle = `Change in percent. Bars: without adapters, bootstrapped over examples for all bases together; with adapters, Student's t over seeds. The scale is linear near 0 and logarithmic beyond 1 %.`;
   const x = {
     type: 'quantitative' as const,

@@ -1,16 +1,9 @@
 /** The tables of bases of different precisions. */
-import type { Column, Comparison, Configuration, Estimate, Table } from '../compare/results.ts';
+import type { Comparison, Configuration, Table } from '../compare/results.ts';
 import { mean } from '../compare/student.ts';
+import { estimateCells, estimateColumns, number, text } from '../shared/columns.ts';
 import { decimalsFor, formatNumber } from '../shared/format.ts';
 import type { Axis, Base, Contrast } from './measures.ts';
-
-const text = (name: string, label: string): Column => ({ name, label, kind: 'text' });
-const number = (name: string, label: string, decimals: number): Column => ({ name, label, kind: 'number', decimals });
-const interval = (name: string, decimals: number): Column[] => [
-  number(`${name}_low`, 'from', decimals),
-  number(`${name}_high`, 'to', decimals),
-];
-const ends = (estimate: Estimate | null) => [estimate?.interval?.low ?? null, estimate?.interval?.high ?? null];
 
 /** Size, error and loss of each base without adapters. */
 export function basesTable(bases: readonly Base[], axis: Axis, confidence: number): Table {
@@ -31,10 +24,8 @@ export function basesTable(bases: readonly Base[], axis: Axis, confidence: numbe
       number('share_percent', `Of ${axis.reference}, %`, 1),
       number('relative_error', 'Error', 4),
       number('loss', 'Held-out loss', 4),
-      number('increase', 'Increase', loss),
-      ...interval('increase', loss),
-      number('increase_percent', 'Increase %', 2),
-      ...interval('increase_percent', 2),
+      ...estimateColumns('increase', 'Increase', loss),
+      ...estimateColumns('increase_percent', 'Increase %', 2),
     ],
     rows: bases.map((base) => [
       base.name,
@@ -43,10 +34,8 @@ export function basesTable(bases: readonly Base[], axis: Axis, confidence: numbe
       (100 * base.bytes) / reference.bytes,
       base.error,
       base.loss,
-      base.increase?.value ?? null,
-      ...ends(base.increase),
-      base.percent?.value ?? null,
-      ...ends(base.percent),
+      ...estimateCells(base.increase),
+      ...estimateCells(base.percent),
     ]),
   };
 }
@@ -66,8 +55,7 @@ export function tunedTable(
       text(axis, axis),
       number('loss_reference', `Held-out loss, ${reference}`, 4),
       number('loss', 'Held-out loss', 4),
-      number('change_percent', 'Change %', decimals),
-      ...interval('change_percent', decimals),
+      ...estimateColumns('change_percent', 'Change %', decimals),
       number('replicates', `${replicate}s`, 0),
     ],
     rows: configurations.map(({ label, variant, pairs, drop }) => [
@@ -75,8 +63,7 @@ export function tunedTable(
       variant,
       mean(pairs.map((pair) => pair.reference)),
       mean(pairs.map((pair) => pair.variant)),
-      drop.value,
-      ...ends(drop),
+      ...estimateCells(drop),
       pairs.length,
     ]),
   };
@@ -93,15 +80,13 @@ export function contrastTable(contrasts: readonly Contrast[], confidence: number
     columns: [
       text('first', 'First'),
       text('second', 'Second'),
-      number('difference', 'Difference', decimals),
-      ...interval('difference', decimals),
+      ...estimateColumns('difference', 'Difference', decimals),
       text('told_apart', 'Told apart'),
     ],
     rows: contrasts.map(({ worse, better, difference }) => [
       worse,
       better,
-      difference.value,
-      ...ends(difference),
+      ...estimateCells(difference),
       difference.interval.low > 0 || difference.interval.high < 0 ? 'yes' : 'no',
     ]),
   };
