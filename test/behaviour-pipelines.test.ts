@@ -18,12 +18,20 @@ describe('the pipelines of the project', () => {
 
   const stages = `base compare data evaluate evaluate-base evaluate-family plot quantize quantize-family report tokens train`;
 
+  const bits = 'base bases data evaluate-bits evaluate-untuned quantize-bits tokens train-bits';
+  const mixed =
+    'base bases choose compare data evaluate evaluate-base evaluate-family evaluate-mixed evaluate-mixed-untuned fresh fresh-tokens quantize quantize-family quantize-mixed tokens train train-mixed';
+
   test.each([
     ['layer-sensitivity.yaml', [], stages],
     ['layer-sensitivity.yaml', ['--profile', 'tiny'], stages],
     ['layer-sensitivity.yaml', ['--profile', 'alpaca', '--param', 'data=data/records.json'], stages],
     ['layer-sensitivity.yaml', ['--profile', 'gpt2-medium'], stages],
     ['advise.yaml', [], 'advise fit'],
+    ['extreme-bits.yaml', [], bits],
+    ['extreme-bits.yaml', ['--profile', 'gpt2-medium'], bits],
+    ['mixed-precision.yaml', [], mixed],
+    ['mixed-precision.yaml', ['--profile', 'gpt2-medium'], mixed],
     ['memory.yaml', [], 'base data memory quantize tokens train train-rank'],
     ['memory.yaml', ['--profile', 'gpt2-medium'], 'base data memory quantize tokens train train-rank'],
     ['pretrain-tiny.yaml', [], 'corpus pretrain tokenizer tokens'],
