@@ -4,7 +4,7 @@ import { families } from '../model/gpt2.ts';
 import { chooseBits, type Sensitive } from './choose-bits/budget.ts';
 import { type Choice, writeChoice } from './choose-bits/choice.ts';
 import type { Results } from './compare/results.ts';
-import { readResults } from './shared/results.ts';
+import { readStudy } from './shared/study.ts';
 
 export default defineStage({
   description: 'Chooses the bits of each family of matrices by measured sensitivity, within a budget.',
@@ -22,7 +22,7 @@ export default defineStage({
   inputs: { results: { description: "compare's results, with the sensitivity of every family in all its layers." } },
   outputs: { choice: { path: 'choice.json', description: 'Bits of each family, and what they were chosen by.' } },
   run({ params, inputs, outputs, log }) {
-    const measured = sensitivities(readResults(inputs.results));
+    const measured = sensitivities(readStudy(inputs.results).comparison);
     const { bits, meanBits } = chooseBits(measured, params);
     writeChoice(outputs.choice, bits as Choice, {
       order: params.order,
@@ -39,7 +39,8 @@ export default defineStage({
 });
 
 /** The increase per weight of each family. @throws StageError when one was not measured. */
-function sensitivities({ sensitivity }: Results): Sensitive[] {
+function sensitivities(comparison: Results | null): Sensitive[] {
+  const sensitivity = comparison?.sensitivity ?? null;
   if (sensitivity === null)
     throw new StageError('the results hold no sensitivities: give compare `families` and `unquantized`');
   return families.map((family) => {

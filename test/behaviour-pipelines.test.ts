@@ -18,9 +18,9 @@ describe('the pipelines of the project', () => {
 
   const stages = `base compare data evaluate evaluate-base evaluate-family plot quantize quantize-family report tokens train`;
 
-  const bits = 'base bases data evaluate-bits evaluate-untuned quantize-bits tokens train-bits';
+  const bits = 'base bases data evaluate-bits evaluate-untuned quantize-bits report tokens train-bits';
   const mixed =
-    'base bases choose compare data evaluate evaluate-base evaluate-family evaluate-mixed evaluate-mixed-untuned fresh fresh-tokens quantize quantize-family quantize-mixed tokens train train-mixed';
+    'base bases choose compare data evaluate evaluate-base evaluate-family evaluate-mixed evaluate-mixed-untuned fresh fresh-tokens mixed-report quantize quantize-family quantize-mixed tokens train train-mixed';
 
   test.each([
     ['layer-sensitivity.yaml', [], stages],
@@ -32,8 +32,8 @@ describe('the pipelines of the project', () => {
     ['extreme-bits.yaml', ['--profile', 'gpt2-medium'], bits],
     ['mixed-precision.yaml', [], mixed],
     ['mixed-precision.yaml', ['--profile', 'gpt2-medium'], mixed],
-    ['memory.yaml', [], 'base data memory quantize tokens train train-rank'],
-    ['memory.yaml', ['--profile', 'gpt2-medium'], 'base data memory quantize tokens train train-rank'],
+    ['memory.yaml', [], 'base data memory quantize report tokens train train-rank'],
+    ['memory.yaml', ['--profile', 'gpt2-medium'], 'base data memory quantize report tokens train train-rank'],
     ['pretrain-tiny.yaml', [], 'corpus pretrain tokenizer tokens'],
   ])('%s %j plans every stage, and nothing stands in its way', async (file, options, names) => {
     const { stdout, stderr, code } = await project.pipe(['run', '-n', `pipelines/${file}`, ...options, '--json']);
