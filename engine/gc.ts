@@ -3,6 +3,7 @@ import { rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { blobsOf, type Entry, shards } from './catalog.ts';
 import { hasJobs, jobsFolder, sweepJobs } from './executors/jobs_folder.ts';
+import { journalPath } from './journal.ts';
 import { withoutRuns } from './presence.ts';
 import { forgetPromise, promisedKeys, readPromisedRecord } from './promises.ts';
 import type { Digest } from './record.ts';
@@ -120,6 +121,7 @@ export function collectGarbage(workspace: Workspace, options: GarbageOptions): G
     for (const id of plan.runs) {
       rmSync(join(runsFolder(cache), `${id}.json`), { force: true });
       removeTree(join(runsFolder(cache), `${id}.logs`));
+      rmSync(journalPath(cache, id), { force: true });
     }
     for (const name of plan.folders) removeTree(join(cache, name));
     store.sweep();

@@ -8,6 +8,7 @@ import { type Ending, execute } from './execute.ts';
 import type { Executor, OrderListener } from './executor.ts';
 import { type ExecutorName, openExecutor } from './executors/open.ts';
 import type { Graph, Resources, Task } from './graph.ts';
+import { openJournal } from './journal.ts';
 import { explainer, forcedTasks, type PlanOptions } from './plan.ts';
 import { granted, openPools, type Pools } from './pools.ts';
 import { enterRun } from './presence.ts';
@@ -61,13 +62,19 @@ export async function runPipeline(
   const forced = forcedTasks(graph, options.force);
   const record = beginRun(graph.name, graph.profile, graph.params, options.targets ?? []);
   const leave = await enterRun(workspace.claims, record.id);
+  const journal = openJournal(workspace.project.cache, record.id);
+  const say = stamped((event) => {
+    journal.hear(event);
+    emit(event);
+  });
   try {
     const facts = await readFacts(workspace, tasks);
     const executor = await openExecutor(options.executor ?? 'local', workspace, record, options);
-    const run = new Run(workspace, graph, tasks, forced, facts, record, executor, options, stamped(emit));
+    const run = new Run(workspace, graph, tasks, forced, facts, record, executor, options, say);
     const outcome = await run.finish();
     return { ...outcome, seconds: (performance.now() - started) / 1000 };
   } finally {
+    journal.close();
     leave();
   }
 }

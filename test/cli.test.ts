@@ -391,7 +391,22 @@ describe('help', () => {
   it('of the whole command lists them all', async () => {
     const { code, out } = await folderWith({}).pipe(['--help']);
     expect(code).toBe(0);
-    for (const name of ['run', 'status', 'why', 'dag', 'log', 'lineage', 'diff', 'verify', 'gc', 'stages', 'init'])
+    for (const name of [
+      'run',
+      'status',
+      'why',
+      'dag',
+      'log',
+      'lineage',
+      'diff',
+      'verify',
+      'gc',
+      'stages',
+      'init',
+      'watch',
+      'timeline',
+      'completion',
+    ])
       expect(out).toMatch(new RegExp(`^ {2}${name} `, 'm'));
     for (const line of out.split('\n')) expect(line.length, line).toBeLessThanOrEqual(80);
   });
