@@ -43,7 +43,7 @@ The format chrome is for chrome://tracing, ui.perfetto.dev and the like.`,
       examples(
         "echo 'source <(pipe completion bash)' >> ~/.bashrc",
         "echo 'source <(pipe completion zsh)' >> ~/.zshrc       after compinit",
-        'pipe completion fish > ~/.config/fish/completions/pipe.fish',
+        "echo 'pipe completion fish | source' >> ~/.config/fish/config.fish",
       ),
     )
     .addArgument(new Argument('<shell>').choices(['bash', 'zsh', 'fish'] satisfies Shell[]))

@@ -81,7 +81,7 @@ function unquoted(word: string): string {
 
 async function candidates(program: Command, typed: readonly string[], current: string): Promise<Candidate[]> {
   const [name, ...rest] = typed;
-  const commands = program.commands.filter((command) => !isHidden(command));
+  const commands = program.createHelp().visibleCommands(program);
   if (name === undefined) {
     return commands.map((command) => ({ word: command.name(), about: firstSentence(command.description()) }));
   }
@@ -95,10 +95,6 @@ async function candidates(program: Command, typed: readonly string[], current: s
   const given = argumentsIn(command, rest);
   if (option?.required === true) return valuesOf(option, given);
   return argumentsOf(command.name(), given, current);
-}
-
-function isHidden(command: Command): boolean {
-  return command.name() === 'complete';
 }
 
 function firstSentence(text: string): string {
