@@ -1,4 +1,5 @@
 /** The loop of a run: takes wanted tasks through their states until each is done, failed or skipped. */
+import { setMaxListeners } from 'node:events';
 import { join } from 'node:path';
 import { brokenBecause, type Facts, identify, readFacts } from './assess.ts';
 import { sweepAttempts } from './attempt.ts';
@@ -164,6 +165,8 @@ class Run {
         else list.push(task);
       }
     }
+    // Every task under way listens to it.
+    setMaxListeners(0, this.#controller.signal);
     const { signal } = options;
     this.#interruption = signal ?? new AbortController().signal;
     const interrupt = () => {

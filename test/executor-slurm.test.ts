@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { Event } from '../engine/events.ts';
 import type { TaskRecord } from '../engine/record.ts';
+import { Random } from '../model/random.ts';
 import { type CommandProject, leftovers, openProjectFolder } from './support/checkout.ts';
 import { type Cluster, follow, startCluster } from './support/slurm.ts';
 
@@ -295,6 +296,46 @@ publish: { o: sum.o }
   expect(project.read('executions').trim().split('\n').sort()).toEqual(['1', '2', '3', '4', '5']);
   expect(project.read('results/p/o')).toBe('1\n2\n3\n4\n5\n');
   for (const [task, id] of jobs) expect(records().get(task!)!.job!.id).toBe(id);
+  expect(attempts()).toEqual([]);
+  expect(await queue()).toEqual([]);
+});
+
+test('a run that is killed again and again, at any moment, does nothing twice and loses nothing', async () => {
+  const { root } = project;
+  const numbers = Array.from({ length: 12 }, (_, n) => n);
+  project.write(
+    'pipelines/p.yaml',
+    `name: p
+stages:
+  task:
+    run: 'echo \${{ matrix.n }} >> ${root}/executions; echo \${{ matrix.n }} > \${{ out.o }}'
+    shell: true
+    matrix: { n: [${numbers}] }
+    out: { o: o }
+  sum: { run: ['sort', '-n', '\${{ in.all }}', '-o', '\${{ out.o }}'], in: { all: { all: task.o } }, out: { o: o } }
+publish: { o: sum.o }
+`,
+  );
+  const random = new Random(5, 'moments');
+  for (let round = 0; round < 6; round++) {
+    const run = start();
+    // From the laying out of folders to the taking in of results; then a moment later, between two events.
+    const count = [50, 62, 74][random.integer(3)]! + random.integer(12);
+    await run.when(() => true, count).catch(() => undefined);
+    setTimeout(() => run.kill('SIGKILL'), random.integer(300));
+    await run.end;
+  }
+  const last = await project.run(slurm, cluster.environment);
+  expect(last).toMatchObject({ code: 0, stderr: '' });
+  expect(
+    project
+      .read('executions')
+      .trim()
+      .split('\n')
+      .map(Number)
+      .sort((a, b) => a - b),
+  ).toEqual(numbers);
+  expect(project.read('results/p/o')).toBe(`${numbers.join('\n')}\n`);
   expect(attempts()).toEqual([]);
   expect(await queue()).toEqual([]);
 });
