@@ -17,6 +17,8 @@ describe('the pipelines of the project', () => {
   afterAll(() => project.remove());
 
   const stages = `base compare data evaluate evaluate-base evaluate-family plot quantize quantize-family report tokens train`;
+  const diagnostic =
+    'adapters-control adapters-rank adapters-targets base compare data diagnosis diagnostic-report evaluate evaluate-ablation evaluate-base evaluate-control evaluate-family evaluate-rank evaluate-rank-noise impact plot plot-impact plot-ranks quantization-error quantize quantize-family quantize-single ranks similarity time-rank time-targets tokens train train-control train-rank';
 
   const bits = 'base bases data evaluate-bits evaluate-untuned quantize-bits report tokens train-bits';
   const mixed =
@@ -27,6 +29,12 @@ describe('the pipelines of the project', () => {
     ['layer-sensitivity.yaml', ['--profile', 'tiny'], stages],
     ['layer-sensitivity.yaml', ['--profile', 'alpaca', '--param', 'data=data/records.json'], stages],
     ['layer-sensitivity.yaml', ['--profile', 'gpt2-medium'], stages],
+    ['diagnostic.yaml', [], diagnostic],
+    [
+      'diagnostic.yaml',
+      ['--profile', 'gpt2-medium', '--param', 'base=models/toy', '--param', 'data=data/records.json'],
+      diagnostic,
+    ],
     ['advise.yaml', [], 'advise fit'],
     ['extreme-bits.yaml', [], bits],
     ['extreme-bits.yaml', ['--profile', 'gpt2-medium'], bits],
