@@ -61,6 +61,7 @@ export default defineStage({
       format: 2,
       subject: 'rank-threshold',
       r_star: star,
+      threshold: params.threshold,
       verdicts: [verdict],
       tables: [thresholdTable(ranks, rule), memoryTable(ranks, published), lossTable(ranks, published, how)],
       limits: [

@@ -1,6 +1,6 @@
 /** Failure modes that the numbers show: each is a rule over a table, with its symptom, cause, evidence and mitigation. */
-import type { Cell, Column, Table } from '../compare/results.ts';
-import { formatCell, formatNumber } from '../shared/format.ts';
+import { formatNumber } from '../shared/format.ts';
+import { type Row, rowsOf, tableWith } from '../shared/rows.ts';
 import type { Study } from '../shared/study.ts';
 
 /** Something that went wrong, or that would mislead whoever did not look for it. */
@@ -15,12 +15,6 @@ export interface FailureMode {
   readonly table: string;
 }
 
-/** A table's row by the names of its columns, with each cell as a person is shown it. */
-interface Row {
-  number(name: string): number | null;
-  text(name: string): string;
-}
-
 /** Looks at one table; `find` gives null where the table shows nothing of the kind. */
 interface Rule {
   readonly table: string;
@@ -32,27 +26,12 @@ interface Rule {
 export function failureModes(studies: readonly Study[]): readonly FailureMode[] {
   return rules.flatMap((rule) =>
     studies.flatMap((study) => {
-      const table = study.tables.find(({ name }) => name === rule.table);
-      if (table === undefined || !rule.columns.every((name) => table.columns.some((column) => column.name === name)))
-        return [];
+      const table = tableWith(study.tables, rule.table, rule.columns);
+      if (table === null) return [];
       const found = rule.find(rowsOf(table), study);
       return found === null ? [] : [{ ...found, subject: study.subject, table: table.name }];
     }),
   );
-}
-
-function rowsOf({ columns, rows }: Table): readonly Row[] {
-  const places = new Map(columns.map((column, i) => [column.name, i]));
-  return rows.map((row) => {
-    const cell = (name: string): Cell => row[places.get(name)!] ?? null;
-    return {
-      number: (name) => {
-        const value = cell(name);
-        return typeof value === 'number' ? value : null;
-      },
-      text: (name) => formatCell(cell(name), columns[places.get(name)!] as Column),
-    };
-  });
 }
 
 const interval = (row: Row, name: string) =>
@@ -175,17 +154,18 @@ const rules: readonly Rule[] = [
   },
   {
     table: 'ablations',
-    columns: ['ablation', 'loss_change', 'change_low', 'change_high'],
+    columns: ['ablation', 'adapter', 'change', 'change_low', 'change_high'],
     find(rows) {
-      const worse = rows.filter((row) => (row.number('change_low') ?? 0) > 0);
+      const swapped = rows.filter((row) => /'s adapter on /.test(row.text('ablation')));
+      const worse = swapped.filter((row) => (row.number('change_low') ?? 0) > 0);
       if (worse.length === 0) return null;
       return {
-        symptom: 'A model gets worse when its base is swapped under its adapter, or one of its parts is left out.',
+        symptom: 'A model gets worse when the base under its adapter is swapped.',
         cause: 'An adapter learns on one rounding of the base, and makes up for that one.',
         evidence: worse
           .map(
             (row) =>
-              `${row.text('ablation')}: ${row.text('loss_change')} (${row.text('change_low')} to ${row.text('change_high')}) nats per token`,
+              `${row.text('ablation')}: ${row.text('change')} (${row.text('change_low')} to ${row.text('change_high')}) nats per token`,
           )
           .join('; '),
         mitigation: 'Serve an adapter on the base that it was trained on, in the same precision.',
