@@ -36,6 +36,17 @@ export function failureModes(studies: readonly Study[]): readonly FailureMode[] 
 
 const interval = (row: Row, name: string) =>
   `${row.text(name)} (${row.text(`${name}_low`)} to ${row.text(`${name}_high`)})`;
+/** The rows that set the methods against runs of another seed altogether, where the table has them. */
+function againstSeeds(rows: readonly Row[]): readonly Row[] {
+  const both = rows.filter((row) => row.text('against') === 'both');
+  return both.length > 0 ? both : rows;
+}
+
+function gapText(rows: readonly Row[]): string {
+  const ratios = rows.map((row) => `${row.text('measure')}: ${interval(row, 'ratio')}`).join('; ');
+  return `Gap between the methods over the gap between seeds: ${ratios}.`;
+}
+
 const list = (words: readonly string[]) => words.join(', ');
 
 const rules: readonly Rule[] = [
@@ -73,17 +84,12 @@ const rules: readonly Rule[] = [
     table: 'gaps',
     columns: ['measure', 'against', 'ratio', 'ratio_low', 'ratio_high'],
     find(rows) {
-      const above = rows.filter((row) => (row.number('ratio_low') ?? 0) > 1);
+      const above = againstSeeds(rows).filter((row) => (row.number('ratio_low') ?? 0) > 1);
       if (above.length === 0) return null;
       return {
         symptom: 'LoRA and QLoRA differ by more than chance.',
         cause: 'The adapter is trained on, and answers to, a base whose weights are rounded.',
-        evidence: above
-          .map(
-            (row) =>
-              `${row.text('measure')}: ${interval(row, 'ratio')} times the gap between runs that differ in ${row.text('against')}`,
-          )
-          .join('; '),
+        evidence: gapText(above),
         mitigation: 'Where this matters, keep the base in 16 bits, or the most sensitive matrices of it.',
       };
     },
@@ -92,17 +98,14 @@ const rules: readonly Rule[] = [
     table: 'gaps',
     columns: ['measure', 'against', 'ratio', 'ratio_low', 'ratio_high'],
     find(rows) {
-      const open = rows.filter((row) => (row.number('ratio_low') ?? 0) <= 1 && (row.number('ratio_high') ?? 0) > 1);
+      const open = againstSeeds(rows).filter(
+        (row) => (row.number('ratio_low') ?? 0) <= 1 && (row.number('ratio_high') ?? 0) > 1,
+      );
       if (open.length === 0) return null;
       return {
         symptom: 'Whether LoRA and QLoRA differ by more than chance cannot be told.',
         cause: 'Too few seeds and prompts for the size of the difference.',
-        evidence: open
-          .map(
-            (row) =>
-              `${row.text('measure')}: ${interval(row, 'ratio')} times the gap between runs that differ in ${row.text('against')}`,
-          )
-          .join('; '),
+        evidence: gapText(open),
         mitigation: 'More seeds: each costs its own runs alone, what is there is not computed again.',
       };
     },
@@ -181,7 +184,7 @@ const rules: readonly Rule[] = [
       if (all === undefined || ratio <= 1) return null;
       return {
         symptom: 'Rounding moves the weights further than training does.',
-        cause: 'A few hundred steps change a weight by less than half the distance between two of the 16 values.',
+        cause: 'So short a training changes a weight by less than half the distance between two of the 16 values.',
         evidence: `The quantization error is ${all.text('error_of_update')} times as long as the learned update, over all layers.`,
         mitigation: 'Look at the error and the update together: two equal updates do not make two equal models.',
       };
@@ -242,7 +245,9 @@ const rules: readonly Rule[] = [
     table: 'step_time',
     columns: ['configuration', 'relative_speed'],
     find(rows) {
-      const slow = rows.filter((row) => (row.number('relative_speed') ?? 0) > 1.05);
+      const slow = rows.filter(
+        (row) => (row.number('relative_speed') ?? 0) > 1.05 && (row.number('relative_from') ?? 2) > 1,
+      );
       if (slow.length === 0) return null;
       return {
         symptom: 'A training step takes longer on the 4-bit base.',

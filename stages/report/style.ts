@@ -68,11 +68,11 @@ const parts = `.card{background:var(--card);border:1px solid var(--faint);border
 .verdicts{display:grid;grid-template-columns:repeat(auto-fit,minmax(19rem,1fr));gap:1.25rem;margin-bottom:1.25rem;align-items:start}
 .verdict{background:var(--card);border:1px solid var(--faint);border-top:4px solid var(--tone);border-radius:12px;padding:1.4rem 1.6rem}
 .supported{--tone:var(--supported)}.partly{--tone:var(--partly)}.rejected{--tone:var(--rejected)}
-.verdict .head{display:flex;gap:.7rem;align-items:baseline;margin-bottom:.8rem}
-.tag:empty{display:none}.tag{font-weight:600;font-size:.95rem}
-.badge{color:var(--tone);font-weight:600;font-size:.925rem}
-.measure{color:var(--muted);font-size:.875rem;margin-bottom:.8rem}
-.verdict h3{margin-bottom:.25rem}
+.tag{color:var(--muted);font-weight:600;font-size:.875rem;margin-bottom:.3rem}
+.verdict h3{margin-bottom:1.1rem;text-wrap:pretty}
+.judged+.judged{border-top:1px solid var(--faint);margin-top:1.1rem;padding-top:1.1rem}
+.badge{color:var(--tone);font-weight:600;font-size:.95rem;margin:0}
+.measure{color:var(--muted);font-size:.875rem;margin-bottom:.6rem}
 .verdict dl{grid-template-columns:1fr;gap:.1rem}.verdict dd{margin-bottom:.55rem}
 .failures{display:grid;grid-template-columns:repeat(auto-fit,minmax(21rem,1fr));gap:2rem 2.5rem;margin-top:1.75rem}
 .failures article{border-top:1px solid var(--rule);padding-top:1rem}
