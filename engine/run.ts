@@ -361,7 +361,7 @@ class Run {
     const { key, task } = stale;
     const { claims } = this.#workspace;
     for (;;) {
-      const holder = await this.#pools.admit(resources, this.#priorities?.get(task.id) ?? 0, async () => {
+      const holder = await this.#pools.admit(resources, this.#priorities?.get(task.id) ?? 0, async (vacate) => {
         if (this.#stopped !== null) {
           this.#skip(task.id, this.#stopped);
           return null;
@@ -369,7 +369,7 @@ class Run {
         const taken = claims.take(key, this.#record.id);
         if (taken !== 'taken') return taken;
         try {
-          if (!this.#shareResult(stale)) await this.#execute(stale, resources);
+          if (!this.#shareResult(stale)) await this.#execute(stale, resources, vacate);
         } finally {
           claims.release(key);
         }
@@ -396,11 +396,11 @@ class Run {
     return true;
   }
 
-  async #execute(stale: Stale, resources: Resources): Promise<void> {
+  async #execute(stale: Stale, resources: Resources, vacate: () => void): Promise<void> {
     const { task, key, reason } = stale;
     let [failures, losses] = [0, 0];
     for (let attempt = 1; ; attempt++) {
-      const ending = await this.#tryOnce(stale, resources, attempt, reason);
+      const ending = await this.#tryOnce(stale, resources, attempt, reason, vacate);
       if (ending.kind === 'recorded') {
         this.#done(task, { key, outputs: ending.record.outputs }, 'executed', ending.record.seconds);
         await this.#offer(ending.record);
@@ -422,7 +422,7 @@ class Run {
     }
   }
 
-  #tryOnce(stale: Stale, resources: Resources, attempt: number, reason: Reason): Promise<Ending> {
+  #tryOnce(stale: Stale, resources: Resources, attempt: number, reason: Reason, vacate: () => void): Promise<Ending> {
     const { task, key, manifest } = stale;
     const say = this.#say;
     const listener: OrderListener = {
@@ -448,6 +448,8 @@ class Run {
         fresh: reason.kind === 'forced' || attempt > 1,
         producer: (id) => ({ task: this.#byId.get(id)!, result: this.#results.get(id)! }),
         signal: this.#controller.signal,
+        // Should the disk refuse the result, the next attempt is one more than there are jobs.
+        recording: vacate,
         afterwards: (work) => {
           // What could not be removed is swept by a later run.
           this.#afterwards.push(work.catch(() => undefined));
