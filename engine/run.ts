@@ -58,8 +58,7 @@ export async function runPipeline(
   emit: Emit,
 ): Promise<RunOutcome> {
   const started = performance.now();
-  const wanted = selectTasks(graph, options.targets ?? []);
-  const tasks = graph.tasks.filter((task) => wanted.has(task.id));
+  const tasks = selectTasks(graph, options.targets ?? []);
   const forced = forcedTasks(graph, options.force);
   const record = beginRun(graph.name, graph.profile, graph.params, options.targets ?? []);
   const leave = await enterRun(workspace.claims, record.id);
@@ -219,7 +218,12 @@ class Run {
     }
     const status = ended === 'done' && damaged.length > 0 ? 'failed' : ended;
     const tasks = Object.fromEntries(this.#outcomes);
-    keepRun(project.cache, { ...this.#record, finishedAt: new Date().toISOString(), status, tasks });
+    keepRun(project.cache, this.#workspace.memo, {
+      ...this.#record,
+      finishedAt: new Date().toISOString(),
+      status,
+      tasks,
+    });
     this.#workspace.save();
     // Only where it was opened has it anything to finish.
     if (this.#ahead !== null) await (await this.#workspace.shared())?.finish(this.#interruption);
@@ -448,8 +452,9 @@ class Run {
         fresh: reason.kind === 'forced' || attempt > 1,
         producer: (id) => ({ task: this.#byId.get(id)!, result: this.#results.get(id)! }),
         signal: this.#controller.signal,
+        // Where others wait for the result, they are to be in the queue, by their priority, when the place becomes free.
         // Should the disk refuse the result, the next attempt is one more than there are jobs.
-        recording: vacate,
+        recording: this.#dependents.has(task.id) ? () => undefined : vacate,
         afterwards: (work) => {
           // What could not be removed is swept by a later run.
           this.#afterwards.push(work.catch(() => undefined));
