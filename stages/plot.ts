@@ -1,5 +1,6 @@
 /** Stage: draws the figures of a study as SVG and PNG. */
 import { defineStage } from '../engine/stage.ts';
+import { adaptersByLayer } from './plot/adapters_by_layer.ts';
 import { performanceDrop } from './plot/drop.ts';
 import { sensitivityHeatmap } from './plot/heatmap.ts';
 import { controlLadder } from './plot/ladder.ts';
@@ -14,7 +15,7 @@ import { readStudy } from './shared/study.ts';
 
 /** Figures of a comparison, and figures of any study that has the tables for them. */
 const compared = [sensitivityHeatmap, performanceDrop, lossCurves, peakMemory] as const;
-const tabled = [controlLadder, weightSimilarity, rankThreshold, memoryByRank, stepTime] as const;
+const tabled = [controlLadder, weightSimilarity, rankThreshold, memoryByRank, stepTime, adaptersByLayer] as const;
 
 export default defineStage({
   description: 'Draws the figures of a study as SVG and PNG.',

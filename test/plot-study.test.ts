@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { FigureEntry } from '../stages/plot/figure.ts';
 import plot from '../stages/plot.ts';
-import { impactFindings, rankFindings } from './support/findings.ts';
+import { adapterFindings, impactFindings, rankFindings } from './support/findings.ts';
 import { margin, textsOf } from './support/pictures.ts';
 import { openWorkshop, type Workshop } from './support/stages.ts';
 
@@ -37,6 +37,16 @@ describe('figures of tables', () => {
     expect(figures[2]!.svg.replaceAll(/<[^>]*>/g, ' ')).toContain('A processor, 2 threads');
     expect(time).toEqual(expect.arrayContaining(['1.10 ×', '0.98 ×', 'rank 2', 'q+k+v+o']));
     for (const { vega } of figures) expect(JSON.parse(vega).marks.length).toBeGreaterThan(0);
+  });
+
+  it('show two adapters by layer, with what was published of some', async () => {
+    const [figure] = await draw(adapterFindings);
+    expect(figure!.name).toBe('adapters_by_layer');
+    expect(figure!.alt).toContain('the least alike is layer 1, 0.8243, the most layer 0, 0.8947');
+    expect(margin(figure!.svg)).toBeGreaterThanOrEqual(8);
+    const marks = JSON.parse(figure!.vega) as { data: { values?: { from?: string }[] }[] };
+    const rings = marks.data.flatMap(({ values }) => values ?? []).filter(({ from }) => from === 'published');
+    expect(rings).toHaveLength(2);
   });
 
   it('show r* where there is one, and say so where there is none', async () => {

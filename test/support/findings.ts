@@ -139,3 +139,19 @@ export const rankFindings: Findings & { readonly r_star: number | null; readonly
   ],
   limits: [],
 };
+
+/** The published pair: two layers, one of them as somebody published it. */
+export const adapterFindings: Findings = {
+  format: 2,
+  subject: 'adapters',
+  verdicts: [],
+  tables: [
+    table('adapters_by_layer', [
+      { layer: '0', cosine: 0.8947, relative_difference: 0.4683 },
+      { layer: '1', cosine: 0.8243, relative_difference: 0.5951 },
+      { layer: 'all', cosine: 0.88, relative_difference: 0.48 },
+    ]),
+    table('published_check', [{ layer: '0', cosine_published: 0.8947, relative_difference_published: 0.4683 }]),
+  ],
+  limits: [],
+};
