@@ -1,17 +1,14 @@
 /** Servers that misbehave: what a run does then, and what it costs. Each is a small server on loopback. */
 
 import { readFileSync } from 'node:fs';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { makeGraph, makeTask, run } from './support/engine.ts';
+import { type Answer, honest, type ObjectServer, serveObjects } from './support/object_server.ts';
 import { freePort } from './support/ports.ts';
 import { all, clearMachines, machine, of, study } from './support/remote.ts';
 
-type Answer = (request: IncomingMessage, response: ServerResponse, objects: Map<string, Buffer>) => void;
-
-let server: Server | null = null;
+let server: ObjectServer | null = null;
 let requests: string[] = [];
 const objects = new Map<string, Buffer>();
 
@@ -20,40 +17,19 @@ beforeEach(() => {
   objects.clear();
 });
 afterEach(() => {
-  server?.closeAllConnections();
   server?.close();
   server = null;
   clearMachines();
 });
 
-/** A cache that keeps what is put and gives it back. */
-const honest: Answer = (request, response) => {
-  const path = request.url!;
-  if (request.method !== 'PUT') {
-    const object = objects.get(path);
-    response.writeHead(object === undefined ? 404 : 200, { 'content-length': object?.length ?? 0 });
-    response.end(request.method === 'HEAD' ? undefined : object);
-    return;
-  }
-  const chunks: Buffer[] = [];
-  request.on('data', (chunk: Buffer) => chunks.push(chunk));
-  request.on('end', () => {
-    objects.set(path, Buffer.concat(chunks));
-    response.writeHead(201).end();
-  });
-};
-
 /** Starts a server that answers so, and makes it the shared cache of the machines. */
 async function serve(answer: Answer): Promise<void> {
-  server?.closeAllConnections();
   server?.close();
-  const started = createServer((request, response) => {
+  server = await serveObjects((request, response) => {
     requests.push(`${request.method} ${request.url}`);
     answer(request, response, objects);
   });
-  server = started;
-  await new Promise<void>((resolve) => started.listen(0, '127.0.0.1', resolve));
-  vi.stubEnv('PIPE_CACHE_REMOTE', `http://127.0.0.1:${(started.address() as AddressInfo).port}`);
+  vi.stubEnv('PIPE_CACHE_REMOTE', server.address);
 }
 
 /** Sixty tasks that do not depend on each other. */
