@@ -35,7 +35,7 @@ export function ladderTable(study: Study, how: Resampling): Table {
   return {
     name: 'ladder',
     title: 'What a change of one thing does to the same LoRA run',
-    note: `Each row is set against the 16-bit LoRA run with the same ${names.seed}, mean over ${seeds.length} seeds. Token match: teacher-forced, the share of response tokens at which both models' most likely token is the same; greedy match and first divergence are of generated text. Cosine, L2, relative difference and norm ratio are of B A times alpha / r, the embedding cosine of mean-centred response states. ${intervals(how)}`,
+    note: `Each row is set against the 16-bit LoRA run with the same ${names.seed}, mean over ${seeds.length} seeds. Token match: teacher-forced, the share of response tokens at which both models' most likely token is the same; greedy match and first divergence are of generated text (where two models write the same, the first divergence is its length). Cosine, L2, relative difference and norm ratio are of B A times alpha / r, the embedding cosine of mean-centred response states. ${intervals(how)}`,
     columns: [
       text('control', 'Control'),
       text('changed', 'What is changed'),
@@ -304,7 +304,7 @@ export function marginsTable({ evaluations, names, seeds }: Study): Table {
   return {
     name: 'margins',
     title: 'Token match by the margin of the reference',
-    note: `Tokens of all ${seeds.length} seeds, by how far the log-probability of the reference's most likely token is above that of its second (nats). A match that is lost only where the margin is small is lost where the reference hardly decides.`,
+    note: `Tokens of all ${seeds.length} seeds, by how far the log-probability of the reference's most likely token is above that of its second (nats). A match that is lost only where the margin is small is lost where the reference hardly decides. The last bin of each has no upper end.`,
     columns: [
       text('comparison', 'Control'),
       number('margin_from', 'Margin from', 1),
