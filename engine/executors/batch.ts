@@ -496,7 +496,8 @@ class Batch implements Executor {
       }
     }
     this.#nextListAt = 0;
-    await delay(cancelMs);
+    // The process does not wait for it: most jobs end in a moment, and the run with them.
+    await delay(cancelMs, undefined, { ref: false });
     // A job that will not end has lost its folder soon, and ends itself.
     for (const ticket of tickets) {
       if (this.#tickets.has(ticket)) this.#end(ticket, { kind: 'crash', message: 'it was cancelled' });
