@@ -1,5 +1,5 @@
 /** Commands for whoever stays at the terminal: watch, timeline, completion. */
-import { Argument, type Command } from 'commander';
+import { Argument, type Command, InvalidArgumentError } from 'commander';
 import type { Shell } from './completion.ts';
 import { command, examples, type Finish, format, wholeNumber, withRequest } from './declare.ts';
 import type { TimelineFormat } from './timeline.ts';
@@ -37,6 +37,12 @@ The format chrome is for chrome://tracing, ui.perfetto.dev and the like.`,
       finish(await (await import('./timeline.ts')).timeline(run, options)),
     );
 
+  command(program, 'serve', '', 'Show results, and runs while they go on, in a browser on this machine.')
+    .option('--port <n>', 'listen at this port', portNumber, 4400)
+    .option('--host <address>', 'listen at this address; others than loopback are open to the network', '127.0.0.1')
+    .addHelpText('after', examples('pipe serve', 'pipe serve --port 8080'))
+    .action(async (options) => finish(await (await import('./serve.ts')).serve(options)));
+
   command(program, 'completion', 'SHELL', 'Print what makes a shell complete commands, options, tasks and runs.')
     .addHelpText(
       'after',
@@ -58,4 +64,10 @@ The format chrome is for chrome://tracing, ui.perfetto.dev and the like.`,
     .action(async (index: number, words: string[]) =>
       finish(await (await import('./completion.ts')).complete(program, index, words)),
     );
+}
+
+function portNumber(text: string): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value > 65_535) throw new InvalidArgumentError('It must be a port: 0 (any) to 65535.');
+  return value;
 }
