@@ -20,6 +20,7 @@ import { type Evidence, impactVerdict } from './impact/verdict.ts';
 import { writeFindings } from './shared/findings.ts';
 import { estimateText, formatNumber } from './shared/format.ts';
 import { lossDrop } from './shared/loss_drop.ts';
+import { resamplingOf, resamplingParams } from './shared/resampling.ts';
 
 export default defineStage({
   description:
@@ -45,15 +46,7 @@ export default defineStage({
       exclusiveMinimum: 0,
       description: "By how many percent QLoRA's held-out loss may be above LoRA's.",
     },
-    alpha: {
-      type: 'number',
-      default: 0.05,
-      exclusiveMinimum: 0,
-      maximum: 0.5,
-      description: 'Error rate: every interval is at 1 - alpha.',
-    },
-    resamples: { type: 'integer', default: 2000, minimum: 100, description: 'Bootstrap resamples.' },
-    seed: { type: 'integer', default: 42, description: 'Draws the resamples.' },
+    ...resamplingParams,
     published: { type: 'object', default: {}, description: 'Figures of others: source, adapters, seconds_a_step.' },
   },
   inputs: {
@@ -93,7 +86,7 @@ export default defineStage({
       otherSeed: params.other_seed,
       repeat: params.repeat,
     };
-    const how: Resampling = { confidence: 1 - params.alpha, resamples: params.resamples, seed: params.seed };
+    const how = resamplingOf(params);
     const study = readStudy(inputs, names);
     const gaps = gapsOf(study, params.floors, how);
     const ratio = gaps.find(
