@@ -2,9 +2,10 @@
 import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { UsageError } from '../engine/errors.ts';
-import { listRuns, taskLog } from '../engine/runs.ts';
+import { listRuns, outcomeOf, taskLog } from '../engine/runs.ts';
 import type { Store } from '../engine/store.ts';
 import { suggest } from '../engine/suggest.ts';
+import type { Workspace } from '../engine/workspace.ts';
 import { followTask } from './follow.ts';
 import { interruptible } from './interruption.ts';
 import { openFile, withWorkspace } from './request.ts';
@@ -44,12 +45,24 @@ export function log(task: string, file: string | undefined, options: LogOptions)
         interruption.end();
       }
     }
-    const found = taskLog(store, task, where);
+    const here = taskLog(store, task, where);
+    const found = here ?? ((await fetchResult(workspace, task, where)) ? taskLog(store, task, where) : null);
     if (found === null) throw new UsageError(nothingOf(store, task, where));
     if (options.json) printJson({ task, ...found });
     else await pipeline(createReadStream(found.path), process.stdout, { end: false });
     return 0;
   });
+}
+
+/** Brings here the result of a task of which a run took only the record from the shared cache. */
+async function fetchResult({ store, shared }: Workspace, task: string, where: Where): Promise<boolean> {
+  for (const run of listRuns(store.cache)) {
+    if ((where.run ?? run.id) !== run.id || (where.pipeline ?? run.pipeline) !== run.pipeline) continue;
+    const key = outcomeOf(run, task)?.key ?? null;
+    const record = key === null ? null : store.readRecord(key);
+    if (record !== null) return (await shared())?.fetch(record) ?? false;
+  }
+  return false;
 }
 
 function runUnderWay({ cache }: Store, { run, pipeline }: Where): string | null {
@@ -65,6 +78,8 @@ function nothingOf({ cache }: Store, task: string, { pipeline }: Where): string 
   for (const run of listRuns(cache)) {
     if (pipeline === undefined || run.pipeline === pipeline) for (const id in run.tasks) names.add(id);
   }
+  if (names.has(task))
+    return `the log of ${task} is not here\n  its result was taken from a shared cache that does not have it now, or has been collected`;
   const whose = pipeline === undefined ? 'no run' : `no run of ${pipeline}`;
   return `${whose} holds a log of ${task}\n  ${suggest(task, names, 'tasks')}`;
 }
