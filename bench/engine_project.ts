@@ -47,13 +47,23 @@ export async function inFolder<T>(work: (folder: string) => Promise<T>, parent =
   }
 }
 
-/** Two axes, because a file may not list a hundred thousand values. @param values at most 250, or a multiple of it. */
-function pipelineText(values: number): string {
-  const list = (count: number) => `[${Array.from({ length: count }, (_, n) => n).join(', ')}]`;
+/** Rows and columns of a matrix of so many values: two axes, because a file may not list a hundred thousand. */
+export function shapeOf(values: number): readonly [rows: number, columns: number] {
   const rows = Math.min(values, 250);
+  return [rows, values / rows];
+}
+
+/** A matrix of that shape, as YAML: axes `a` and `b`. */
+export function axesText([rows, columns]: readonly [number, number]): string {
+  const list = (count: number) => `[${Array.from({ length: count }, (_, n) => n).join(', ')}]`;
+  return `{ a: ${list(rows)}, b: ${list(columns)} }`;
+}
+
+/** @param values at most 250, or a multiple of it. */
+function pipelineText(values: number): string {
   const number = `
     uses: number
-    matrix: { a: ${list(rows)}, b: ${list(values / rows)} }
+    matrix: ${axesText(shapeOf(values))}
     with: { n: "\${{ matrix.a }}-\${{ matrix.b }}" }`;
   return `name: bench\nstages:\n  first:${number}\n  second:${number}\n    in: { from: first.out }\n`;
 }
