@@ -130,6 +130,6 @@ section{padding-top:2.5rem}.card,.verdict{padding:1.1rem 1.15rem}dl{grid-templat
 .figure svg{max-width:none}nav ul{gap:1.2rem}.filters .count{margin-left:0}dialog{padding:1.1rem}}
 @media (prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
 @media print{@page{margin:15mm}html{font-size:10.5px}nav,.filters,.skip,dialog,summary{display:none}header{padding-top:0}main,header{max-width:none;padding-left:0;padding-right:0}section{padding-top:1.75rem}
-.scroll{max-height:none;overflow:visible}.card,.verdict,.figure,.failures article,tr{break-inside:avoid}.long{break-inside:auto}h2,h3,h4{break-after:avoid}
+.scroll{max-height:none;overflow:visible}.card,.figure,.failures article,tr{break-inside:avoid}.long{break-inside:auto}h2,h3,h4{break-after:avoid}
 details::details-content{content-visibility:visible;block-size:auto}table{font-size:.8rem}th,td{padding:.2rem .35rem}thead th{min-width:0;position:static}
-.verdicts{grid-template-columns:repeat(auto-fit,minmax(24rem,1fr))}.plot{overflow:visible}.figure svg,svg.graph{max-width:100%;height:auto}.scripted .n{border:0}a{color:inherit;text-decoration:none}}`;
+.verdicts{display:block}.verdict{margin-bottom:1.25rem}.judged>.badge,.judged>.measure,.judged>.answer{break-after:avoid}.plot{overflow:visible}.figure svg,svg.graph{max-width:100%;height:auto}.scripted .n{border:0}a{color:inherit;text-decoration:none}}`;
