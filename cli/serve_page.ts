@@ -51,11 +51,11 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
 .done { color: var(--done); } .failed { color: var(--fail); } .running { color: var(--run); } .interrupted, .retried, .ended { color: var(--wait); }
 #summary { margin: 0 0 .75rem; color: var(--soft); }
 .bar { height: 8px; border-radius: 4px; background: var(--line); overflow: hidden; margin-bottom: 1rem; } .bar span { display: block; height: 100%; width: 0; background: var(--run); }
-.task { display: grid; grid-template-columns: minmax(0, 22rem) minmax(4rem, 1fr) 8rem; gap: .75rem; align-items: center; padding: .2rem 0; }
+.task { display: grid; grid-template-columns: minmax(0, 19rem) minmax(4rem, 1fr) 11rem; gap: .75rem; align-items: center; padding: .2rem 0; }
 .task .name { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; font-family: ui-monospace, monospace; font-size: .82rem; }
 .track { position: relative; height: 12px; border-radius: 3px; background: color-mix(in srgb, var(--line) 45%, transparent); }
 .track i { position: absolute; top: 0; bottom: 0; border-radius: 3px; background: currentColor; min-width: 3px; }
-.task .time { font-variant-numeric: tabular-nums; font-size: .82rem; }
+.task .time { white-space: nowrap; font-variant-numeric: tabular-nums; font-size: .82rem; }
 .message { margin: .1rem 0 .5rem; padding: .5rem .75rem; border-left: 3px solid var(--fail); background: var(--paper); white-space: pre-wrap; font: .82rem/1.4 ui-monospace, monospace; }
 a { color: var(--run); } ul.files { columns: 16rem; margin: 0; padding: 0; list-style: none; font-size: .88rem; } ul.files li { break-inside: avoid; overflow-wrap: anywhere; }
 .first { font-weight: 600; }

@@ -20,7 +20,7 @@ export interface TimelineOptions {
 export function timeline(name: string | undefined, { format, out }: TimelineOptions): Promise<number> {
   return withWorkspace(async ({ store }) => {
     const run = name === undefined ? newestExecuted(store) : findRun(store.cache, name);
-    const spans = timelineOf(readJournal(store.cache, run.id), Date.now());
+    const spans = timelineOf(readJournal(store.cache, run.id), run.status === 'running' ? Date.now() : null);
     if (spans.length === 0) throw new UsageError(`the run ${run.id} executed nothing`);
     const text = format === 'chrome' ? asTrace(store, run, spans) : asText(run, spans);
     if (out === undefined) print(text);
@@ -53,15 +53,17 @@ function asText({ id }: RunRecord, spans: readonly Span[]): string {
   const longest = new Set([...spans].sort((a, b) => length(b) - length(a)).slice(0, SHOWN));
   const shown = spans.filter((span) => longest.has(span));
   const nameWidth = Math.min(36, Math.max(...shown.map(({ task }) => task.length)), Math.floor(columns() * 0.45));
-  const barWidth = Math.max(8, Math.min(72, columns() - nameWidth - 13));
+  const said = (span: Span) => (span.outcome === 'done' ? '' : `  ${span.outcome}`);
+  // Two spaces between, the longest duration, what is said of one that is not done, and a column that stays free.
+  const right = Math.max(...shown.map((span) => duration(length(span) / 1000).length + said(span).length)) + 3;
+  const barWidth = Math.max(8, Math.min(72, columns() - nameWidth - right));
   const column = (at: number) => Math.round(((at - begun) / Math.max(1, ended - begun)) * (barWidth - 1));
   const lines = shown.map((span) => {
     const start = column(span.from);
     const bar = '━'.repeat(Math.max(1, column(span.to) - start + 1));
     const colour = span.outcome === 'done' ? 'green' : span.outcome === 'failed' ? 'red' : 'yellow';
     const track = `${' '.repeat(start)}${paint(colour, bar)}${' '.repeat(Math.max(0, barWidth - start - bar.length))}`;
-    const said = span.outcome === 'done' ? '' : `  ${span.outcome}`;
-    return `${shorten(span.task, nameWidth).padEnd(nameWidth)} ${track} ${duration(length(span) / 1000)}${said}`;
+    return `${shorten(span.task, nameWidth).padEnd(nameWidth)} ${track} ${duration(length(span) / 1000)}${said(span)}`;
   });
   const rest = spans.length - shown.length;
   const lanes = Math.max(...spans.map(({ lane }) => lane)) + 1;

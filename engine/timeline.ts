@@ -11,8 +11,8 @@ export interface Span {
   readonly lane: number;
 }
 
-/** @param now the end of what still runs. */
-export function timelineOf(journal: readonly JournalEvent[], now: number): Span[] {
+/** @param now the end of what still runs; null when the run is over, which may not have been able to say so. */
+export function timelineOf(journal: readonly JournalEvent[], now: number | null): Span[] {
   const open = new Map<string, { from: number; lane: number }>();
   const spans: Span[] = [];
   const end = (task: string, to: number, outcome: Span['outcome']): void => {
@@ -46,7 +46,8 @@ export function timelineOf(journal: readonly JournalEvent[], now: number): Span[
         for (const task of [...open.keys()]) end(task, event.at, 'ended');
     }
   }
-  for (const task of [...open.keys()]) end(task, now, 'running');
+  const last = journal.at(-1)?.at ?? 0;
+  for (const task of [...open.keys()]) end(task, now ?? last, now === null ? 'ended' : 'running');
   return spans.sort((a, b) => a.from - b.from || a.lane - b.lane);
 }
 

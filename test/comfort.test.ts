@@ -228,6 +228,11 @@ describe('timeline', () => {
       { task: 'a', from: 11, to: 30, outcome: 'running', lane: 0 },
       { task: 'c', from: 21, to: 30, outcome: 'running', lane: 1 },
     ]);
+    // Of a run that was killed.
+    expect(timelineOf([started('a', 0), started('b', 5)], null)).toEqual([
+      { task: 'a', from: 0, to: 5, outcome: 'ended', lane: 0 },
+      { task: 'b', from: 5, to: 5, outcome: 'ended', lane: 1 },
+    ]);
   });
 });
 
