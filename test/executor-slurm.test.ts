@@ -87,6 +87,14 @@ const attempts = () => [
   ...readdirSync(join(project.root, 'cache', 'jobs', 'mail')),
 ];
 
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
 async function until(holds: () => boolean | Promise<boolean>, what: string): Promise<void> {
   const deadline = performance.now() + 20_000;
   while (!(await holds())) {
@@ -331,7 +339,8 @@ publish: { o: second.o }
   const run = start();
   await run.when(isOf('task-started', 'first'));
   const controller = cluster.pid('slurmctld');
-  process.kill(controller, 'SIGKILL');
+  process.kill(controller, 'SIGTERM');
+  await until(() => !isRunning(controller), 'the controller has ended');
   writeFileSync(join(root, 'pipelines/other.yaml'), "name: other\nstages: { a: { run: 'true', out: { o: o } } }\n");
   const late = await project.pipe(['run', 'other', ...slurm], cluster.environment);
   expect(late).toMatchObject({ code: 2, stderr: expect.stringMatching(/^Slurm (does|did) not answer/) });
@@ -341,6 +350,8 @@ publish: { o: second.o }
   await run.when(isOf('task-done', 'first'));
   await run.when((event) => event.type === 'warning' && /asked again/.test(event.message));
   cluster.start('slurmctld');
-  expect((await run.end).code).toBe(0);
+  const end = await run.end;
+  expect(of(run.events, 'task-failed').map(({ failure }) => failure.message)).toEqual([]);
+  expect(end.code).toBe(0);
   expect(project.read('results/p/o')).toBe('first\n');
 });

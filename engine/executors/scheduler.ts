@@ -19,8 +19,8 @@ export interface Submission {
 export type Phase =
   /** `obstacle` when it waits for more than its turn. */
   | { readonly kind: 'waiting'; readonly obstacle: string | null }
-  /** It waits for what will not come. */
-  | { readonly kind: 'hopeless'; readonly obstacle: string }
+  /** It waits for what will not come, unless the system says so while it is starting itself. */
+  | { readonly kind: 'stuck'; readonly complaint: Complaint }
   | { readonly kind: 'running' }
   /** The complaint is null when it ended by itself: its own word says how. That counts for more than a complaint, too. */
   | { readonly kind: 'over'; readonly complaint: Complaint | null };
