@@ -27,6 +27,8 @@ export interface SlurmConfig {
 export interface Config {
   readonly slurm?: SlurmConfig;
   readonly cache?: string | CacheConfig;
+  /** `copy`: what is published is never a hard link into the store. */
+  readonly link?: 'auto' | 'copy';
 }
 
 export const configName = 'pipe.config.yaml';

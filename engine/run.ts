@@ -1,5 +1,6 @@
 /** The loop of a run: takes wanted tasks through their states until each is done, failed or skipped. */
 import { setMaxListeners } from 'node:events';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { brokenBecause, type Facts, identify, readFacts } from './assess.ts';
 import { sweepAttempts } from './attempt.ts';
@@ -77,6 +78,13 @@ export async function runPipeline(
     journal.close();
     leave();
   }
+}
+
+/** Whether large files may be published as hard links: read from pipe.config.yaml, where there is one. */
+async function linkingOf(root: string): Promise<() => boolean> {
+  if (!existsSync(join(root, 'pipe.config.yaml'))) return () => true;
+  const { readConfig } = await import('./config.ts');
+  return () => readConfig(root).link !== 'copy';
 }
 
 /** How often a task may lose the place where it runs (a dead node, preemption) before that counts as its failure. */
@@ -210,7 +218,8 @@ class Run {
     const whole = ended === 'done' && this.#tasks.length === this.#graph.tasks.length;
     const { project, store } = this.#workspace;
     const resultOf = (task: string) => this.#results.get(task) ?? null;
-    const damaged = await publish(project.results, store, this.#graph, resultOf, whole, say);
+    const mayLink = await linkingOf(project.root);
+    const damaged = await publish(project.results, store, this.#graph, resultOf, mayLink, whole, say);
     for (const { task, artifact } of damaged) {
       const message = `its artifact \`${artifact}\` is damaged in the store and was not published. It has been put aside; run again, and ${task} is recomputed.`;
       this.#failures.push({ task, failure: { kind: 'store', message }, log: null });
