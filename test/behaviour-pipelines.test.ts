@@ -44,6 +44,8 @@ describe('the pipelines of the project', () => {
     ['tasks.yaml', [], `generated ${tasks}`],
     ['tasks.yaml', ['--profile', 'alpaca'], `alpaca-file arithmetic arithmetic-file category generated ${tasks}`],
     ['tasks.yaml', ['--profile', 'gpt2-medium'], `alpaca-file arithmetic arithmetic-file category generated ${tasks}`],
+    ['bias-probe.yaml', [], 'base gaps quantize shift'],
+    ['bias-probe.yaml', ['--profile', 'gpt2-medium'], 'base gaps quantize shift'],
     ['memory.yaml', [], 'base data memory quantize report tokens train train-rank'],
     ['memory.yaml', ['--profile', 'gpt2-medium'], 'base data memory quantize report tokens train train-rank'],
     ['pretrain-tiny.yaml', [], 'corpus pretrain tokenizer tokens'],
