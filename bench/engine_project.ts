@@ -14,10 +14,10 @@ const stage = `import { writeFileSync } from 'node:fs';
 import { defineStage } from 'pipe/stage';
 export default defineStage({
   description: 'writes a number',
-  params: { n: { type: 'integer', description: 'number' } },
+  params: { n: { type: 'string', description: 'number' } },
   inputs: { from: { description: 'anything', optional: true } },
   outputs: { out: { description: 'text', path: 'out.txt' } },
-  run: ({ params, outputs }) => writeFileSync(outputs.out, String(params.n)),
+  run: ({ params, outputs }) => writeFileSync(outputs.out, params.n),
 });
 `;
 
@@ -47,12 +47,24 @@ export async function inFolder<T>(work: (folder: string) => Promise<T>, parent =
   }
 }
 
+/** Rows and columns of a matrix of so many values: two axes, because a file may not list a hundred thousand. */
+export function shapeOf(values: number): readonly [rows: number, columns: number] {
+  const rows = Math.min(values, 250);
+  return [rows, values / rows];
+}
+
+/** A matrix of that shape, as YAML: axes `a` and `b`. */
+export function axesText([rows, columns]: readonly [number, number]): string {
+  const list = (count: number) => `[${Array.from({ length: count }, (_, n) => n).join(', ')}]`;
+  return `{ a: ${list(rows)}, b: ${list(columns)} }`;
+}
+
+/** @param values at most 250, or a multiple of it. */
 function pipelineText(values: number): string {
-  const axis = Array.from({ length: values }, (_, n) => n).join(', ');
   const number = `
     uses: number
-    matrix: { n: [${axis}] }
-    with: { n: "\${{ matrix.n }}" }`;
+    matrix: ${axesText(shapeOf(values))}
+    with: { n: "\${{ matrix.a }}-\${{ matrix.b }}" }`;
   return `name: bench\nstages:\n  first:${number}\n  second:${number}\n    in: { from: first.out }\n`;
 }
 

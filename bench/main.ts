@@ -1,16 +1,18 @@
 /** The benchmarks: measures the subjects that are asked for, all in one run, and prints one table. */
 import { parseArgs } from 'node:util';
+import { diagnostic } from './diagnostic.ts';
 import { engine } from './engine.ts';
 import { barText, type Figure, meetsBar, type Skipped, type Subject } from './figure.ts';
 import { gemm } from './gemm.ts';
 import { loraStep } from './lora_step.ts';
 import { loadText, machineText } from './machine.ts';
 import { memory } from './memory.ts';
+import { scale } from './scale.ts';
 import { sha256 } from './sha256.ts';
 import { tableOf } from './table.ts';
 import { task } from './task.ts';
 
-const subjects: readonly Subject[] = [loraStep, gemm, task, engine, sha256, memory];
+const subjects: readonly Subject[] = [loraStep, gemm, task, engine, scale, sha256, memory, diagnostic];
 
 const usage = `Usage: npm run bench [-- SUBJECT... [--rounds N]]
 

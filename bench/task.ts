@@ -17,7 +17,7 @@ const memoryDisk = '/dev/shm';
 export const task: Subject = {
   name: 'task',
   async measure(rounds) {
-    const figures = [await figureOn(tmpdir(), 'one trivial task in a warm worker', rounds, { value: 0.002 })];
+    const figures = [await figureOn(tmpdir(), 'one trivial task in a warm worker', rounds, { value: 0.001 })];
     if (existsSync(memoryDisk)) figures.push(await figureOn(memoryDisk, `the same, in ${memoryDisk}`, rounds));
     return figures;
   },

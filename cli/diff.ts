@@ -1,13 +1,15 @@
 /** `pipe diff`: what is different between two runs. */
 import { readCodeListing } from '../engine/code.ts';
 import { canonicalJson } from '../engine/manifest.ts';
+import { type ArtifactChange, artifactChanges, type MetricChange, measurementChanges } from '../engine/metrics.ts';
+import type { Artifact } from '../engine/record.ts';
 import type { RunRecord } from '../engine/runs.ts';
 import type { Json } from '../engine/stage.ts';
 import type { Store } from '../engine/store.ts';
 import { type Difference, differencesOf, reasonLines } from '../engine/why.ts';
 import { withWorkspace } from './request.ts';
 import { findRun } from './run_names.ts';
-import { count, paint, print, printJson } from './text.ts';
+import { count, paint, print, printJson, size } from './text.ts';
 
 export interface DiffOptions {
   readonly json?: true;
@@ -18,7 +20,9 @@ interface Changed {
   readonly task: string;
   readonly differences: readonly Difference[];
   /** Outputs whose content differs; null when a record is gone. */
-  readonly outputs: readonly string[] | null;
+  readonly outputs: readonly ArtifactChange[] | null;
+  /** What was measured: time and memory, never part of a result. */
+  readonly measurements: readonly MetricChange[];
 }
 
 interface RunDifference {
@@ -72,12 +76,14 @@ function compareTask(store: Store, task: string, from: RunRecord, to: RunRecord)
     return key === null ? null : store.readRecord(key);
   };
   const [before, after] = [recordIn(from), recordIn(to)];
-  if (before === null || after === null) return { task, differences: [], outputs: null };
+  if (before === null || after === null) return { task, differences: [], outputs: null, measurements: [] };
   const listingOf = (code: string) => (store.hasBlob(code) ? readCodeListing(store.blobPath(code)) : null);
-  const outputs = Object.keys(after.outputs).filter(
-    (name) => before.outputs[name]?.digest !== after.outputs[name]!.digest,
-  );
-  return { task, differences: differencesOf(before.manifest, after.manifest, listingOf), outputs };
+  return {
+    task,
+    differences: differencesOf(before.manifest, after.manifest, listingOf),
+    outputs: artifactChanges(store, before, after),
+    measurements: measurementChanges(before, after),
+  };
 }
 
 function printDifference({ from, to, params, added, removed, changed, same }: RunDifference): void {
@@ -86,16 +92,43 @@ function printDifference({ from, to, params, added, removed, changed, same }: Ru
     print(`  param ${name}: ${JSON.stringify(old)} -> ${JSON.stringify(next)}`);
   for (const task of removed) print(paint('red', `  - ${task}`));
   for (const task of added) print(paint('green', `  + ${task}`));
-  for (const { task, differences, outputs } of changed) {
+  for (const { task, differences, outputs, measurements } of changed) {
     const result =
       outputs === null
         ? 'no result in one of them'
         : outputs.length === 0
           ? 'same result'
-          : `other ${outputs.join(', ')}`;
+          : `other ${outputs.map(({ name }) => name).join(', ')}`;
     print(`  ${paint('yellow', `~ ${task}`)}: ${result}`);
     if (outputs === null) continue;
     for (const line of reasonLines({ kind: 'changed', since: '', differences })) print(`      ${line}`);
+    for (const { name, old, new: next, metrics } of outputs) {
+      print(`      ${name}: ${artifactText(old)} -> ${artifactText(next)}`);
+      printMetrics(metrics);
+    }
+    if (measurements.length > 0) print('      measured:');
+    printMetrics(measurements);
   }
   print(`  ${count(same, 'task')} the same`);
+}
+
+function artifactText(artifact: Artifact | null): string {
+  return artifact === null ? '(none)' : `${artifact.digest.slice(0, 12)} (${size(artifact.bytes)})`;
+}
+
+/** The most numbers that are shown of one artifact; --json has all. */
+const SHOWN = 8;
+
+function printMetrics(metrics: readonly MetricChange[]): void {
+  for (const metric of metrics.slice(0, SHOWN)) print(`        ${metricText(metric)}`);
+  if (metrics.length > SHOWN) print(`        and ${metrics.length - SHOWN} more numbers`);
+}
+
+function metricText({ name, old, new: next }: MetricChange): string {
+  const figure = (value: number | undefined) => (value === undefined ? '(none)' : String(Number(value.toPrecision(6))));
+  const change =
+    old === undefined || next === undefined || old === 0
+      ? ''
+      : ` (${next < old ? '' : '+'}${Number((((next - old) / Math.abs(old)) * 100).toPrecision(3))} %)`;
+  return `${name} ${figure(old)} -> ${figure(next)}${change}`;
 }

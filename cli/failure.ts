@@ -17,11 +17,22 @@ export async function reportError(error: unknown, asJson: boolean): Promise<void
   process.stderr.write(`${text}\n`);
 }
 
-/** @returns what to say of a disk that takes no more, which is nobody's defect; null for any other error. */
+/** @returns what to say of a disk that takes no more, errs or refuses, which is nobody's defect; null for any other error. */
 function refusalOf(error: unknown): string | null {
   const { code, message } = error as NodeJS.ErrnoException;
-  if (code !== 'ENOSPC' && code !== 'EDQUOT' && code !== 'EROFS') return null;
-  return `the disk takes no more: ${message}\n  what is finished is kept: make room (\`pipe gc\`, or elsewhere on the disk) and run again`;
+  switch (code) {
+    case 'ENOSPC':
+    case 'EDQUOT':
+    case 'EROFS':
+      return `the disk takes no more: ${message}\n  what is finished is kept: make room (\`pipe gc\`, or elsewhere on the disk) and run again`;
+    case 'EIO':
+      return `the disk fails: ${message}\n  what is finished is kept: run again, and \`pipe verify\` tells what is damaged`;
+    case 'EACCES':
+    case 'EPERM':
+      return `there is no permission: ${message}\n  what is finished is kept: run again when the folder may be written to`;
+    default:
+      return null;
+  }
 }
 
 /** Known by its name and its descendants' names: importing the class would load the engine for `pipe --help`. */

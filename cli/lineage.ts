@@ -62,7 +62,7 @@ function nodeName(node: LineageNode): string {
 
 function describe(node: LineageNode): readonly string[] {
   if (node.kind === 'source') return [`${paint('bold', node.path)}  sha256 ${node.id.slice(0, 16)}`];
-  const { action, params, code, outputs, host, startedAt, seconds, measurements, run } = node;
+  const { action, params, code, outputs, host, job, startedAt, seconds, measurements, run } = node;
   const what = 'uses' in action ? action.uses : [action.run].flat().join(' ');
   const lines = [
     `${paint('bold', node.task)}  key ${node.id.slice(0, 16)}`,
@@ -74,7 +74,9 @@ function describe(node: LineageNode): readonly string[] {
     lines.push(`-> ${name}: ${kind} ${digest.slice(0, 16)}`);
   const measured = Object.entries(measurements).map(([name, value]) => `${name} ${figure(value)}`);
   if (measured.length > 0) lines.push(`measured: ${measured.join(', ')}`);
-  lines.push(`${startedAt}, ${duration(seconds)} on ${host.name} (${host.cpu}, node ${host.node}), run ${run}`);
+  const machine = `${host.name} (${host.cpu}, node ${host.node})`;
+  const as = job === null ? '' : `, job ${job.id} of ${job.cluster}`;
+  lines.push(`${startedAt}, ${duration(seconds)} on ${machine}${as}, run ${run}`);
   return lines;
 }
 

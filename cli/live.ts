@@ -26,6 +26,8 @@ const SHOW_CURSOR = '\u001b[?25h';
 export class LiveReport implements Report {
   readonly #graph: Graph;
   readonly #running = new Map<string, Running>();
+  /** Tasks that wait in a cluster's queue. */
+  readonly #queued = new Set<string>();
   readonly #published: string[] = [];
   readonly #started = Date.now();
   #run = '';
@@ -50,6 +52,9 @@ export class LiveReport implements Report {
         return;
       case 'task-cached':
         this.#cached += 1;
+        return;
+      case 'task-state':
+        if (event.from === 'Queued') this.#queued.delete(event.task);
         return;
       case 'task-started':
         this.#running.set(event.task, { since: event.at, done: 0, total: 0 });
@@ -82,6 +87,10 @@ export class LiveReport implements Report {
         return;
       default: {
         if (event.type === 'task-retried') this.#running.delete(event.task);
+        if (event.type === 'task-queued') {
+          this.#queued.add(event.task);
+          this.#begin();
+        }
         const note = noteText(event, this.#run);
         if (note !== null) this.#above(note);
       }
@@ -130,7 +139,8 @@ export class LiveReport implements Report {
     const ended = this.#cached + this.#executed + this.#failed + this.#skipped;
     const elapsed = duration((Date.now() - this.#started) / 1000);
     const failed = this.#failed === 0 ? '' : `  ${this.#failed} failed`;
-    const counts = `${ended}/${this.#wanted}  ${this.#running.size} running${failed}  ${elapsed}`;
+    const queued = this.#queued.size === 0 ? '' : `  ${this.#queued.size} in the queue`;
+    const counts = `${ended}/${this.#wanted}  ${this.#running.size} running${queued}${failed}  ${elapsed}`;
     const { name: pipeline } = this.#graph;
     const room = Math.min(24, width - pipeline.length - counts.length - 4);
     const lines = [

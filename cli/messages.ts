@@ -42,6 +42,10 @@ export function noteText(event: Event, run: string): string | null {
         : `${event.task} waits for run ${event.run} (process ${event.pid}), which is at it`;
     case 'diverged':
       return `${paint('yellow', event.task)} gave another result than in run ${event.earlier}, with the same key: ${event.artifacts.join(', ')}`;
+    case 'task-queued':
+      return event.adopted
+        ? `${event.task} goes on as job ${event.job.id} of ${event.job.cluster}, which an earlier run submitted`
+        : null;
     case 'quarantined':
       return `${paint('yellow', 'damaged')}: ${event.path}: ${event.problem}`;
     case 'remote-resting':

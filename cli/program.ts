@@ -1,11 +1,10 @@
 /** The command line: every command with its arguments, options, help and examples. Each is loaded when it is asked for. */
-import { Argument, Command, InvalidArgumentError, Option } from 'commander';
+import { Argument, Command, Option } from 'commander';
+import { attendingCommands } from './attending.ts';
 import type { CacheAction } from './cache.ts';
 import type { GraphFormat } from './dag.ts';
+import { collect, command, examples, type Finish, format, wholeNumber, withRequest } from './declare.ts';
 import type { LineageFormat } from './lineage.ts';
-
-/** Hears the exit code of the command that ran. */
-type Finish = (code: number) => void;
 
 /** Builds the command line. Nothing of the engine is loaded until a command's action runs. */
 export function buildProgram(finish: Finish): Command {
@@ -31,6 +30,7 @@ Examples:
   $ pipe COMMAND --help`,
     );
   runCommands(program, finish);
+  attendingCommands(program, finish);
   storeCommands(program, finish);
   projectCommands(program, finish);
   return program;
@@ -115,10 +115,11 @@ function runCommands(program: Command, finish: Finish): void {
 function storeCommands(program: Command, finish: Finish): void {
   command(program, 'log', 'TASK [FILE]', "Print a task's log: of its last failure or result.")
     .option('--run <run>', 'of this run')
+    .option('-f, --follow', 'go on while a run executes the task, until it ends')
     .option('--json', 'as JSON')
     .addHelpText(
       'after',
-      `${examples("pipe log 'train[precision=nf4,seed=42]'", 'pipe log report layer-sensitivity')}
+      `${examples("pipe log 'train[precision=nf4,seed=42]'", 'pipe log report layer-sensitivity', 'pipe log -f pretrain')}
 
 Without FILE, it is that of the newest run with such a task, of any pipeline.`,
     )
@@ -261,34 +262,4 @@ function projectCommands(program: Command, finish: Finish): void {
     .action(async (folder: string | undefined, options) =>
       finish(await (await import('./init.ts')).init(folder, options)),
     );
-}
-
-function command(program: Command, name: string, usage: string, description: string): Command {
-  return program.command(name).description(description).usage(`${usage} [options]`.trim()).exitOverride();
-}
-
-function withRequest(target: Command): Command {
-  return target
-    .option('--profile <name>', 'take the params of a profile')
-    .option('--param <name=value>', 'set a param of the pipeline (YAML or JSON; repeatable)', collect(String))
-    .option('--set <stage.param=value>', 'set a parameter of one stage (repeatable)', collect(String));
-}
-
-/** An option that may be given again and again: the list of its values. */
-function collect<T>(parse: (text: string) => T): (text: string, all?: readonly T[]) => readonly T[] {
-  return (text, all = []) => [...all, parse(text)];
-}
-
-function format<F extends string>(choices: readonly F[]): Option {
-  return new Option('--format <format>', 'how to write it').choices(choices).default('text');
-}
-
-function examples(...lines: readonly string[]): string {
-  return `\nExamples:\n${lines.map((line) => `  $ ${line}`).join('\n')}`;
-}
-
-function wholeNumber(text: string): number {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 1) throw new InvalidArgumentError('It must be a whole number above 0.');
-  return value;
 }

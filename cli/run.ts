@@ -2,6 +2,7 @@
 import type { ExecutorName } from '../engine/executors/open.ts';
 import { makePlan } from '../engine/plan.ts';
 import { type RunOutcome, runPipeline } from '../engine/run.ts';
+import { interruptible } from './interruption.ts';
 import { LineReport } from './lines.ts';
 import { LiveReport } from './live.ts';
 import type { Report } from './report.ts';
@@ -62,24 +63,4 @@ function exitCode({ status }: RunOutcome): number {
 
 function jsonReport(): Report {
   return { hear: (event) => print(JSON.stringify(event)), close: () => undefined };
-}
-
-/**
- * Turns the first Ctrl-C (or SIGTERM, SIGHUP) into an aborted signal: nothing new starts, and what runs is ended. The second ends
- * the process at once; workers end themselves when it is gone.
- */
-function interruptible(): { readonly signal: AbortSignal; end(): void } {
-  const controller = new AbortController();
-  const names = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
-  const interrupt = () => {
-    if (controller.signal.aborted) process.exit();
-    controller.abort();
-  };
-  for (const name of names) process.on(name, interrupt);
-  return {
-    signal: controller.signal,
-    end: () => {
-      for (const name of names) process.off(name, interrupt);
-    },
-  };
 }

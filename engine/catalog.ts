@@ -3,6 +3,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { isSettled, markOf } from './digest.ts';
 import type { Memo } from './memo.ts';
+import { type Packed, pack, unpack } from './packing.ts';
 import type { Artifact, Digest } from './record.ts';
 
 /** What planning needs of a record. */
@@ -31,11 +32,14 @@ interface Shard {
 }
 
 interface Saved {
-  readonly version: 1;
+  readonly version: 2;
   readonly ac: Readonly<Record<string, Shard>>;
   readonly cas: Readonly<Record<string, Shard>>;
-  readonly entries: readonly Entry[];
+  readonly entries: Packed;
 }
+
+/** The fields of an entry that hardly another has. */
+const own = ['key', 'task', 'startedAt', 'seconds', 'outputs'] as const satisfies readonly (keyof Entry)[];
 
 /** The complete records of a store. */
 export interface Catalog {
@@ -56,11 +60,11 @@ export interface Catalog {
  */
 export function openCatalog(cache: string, memo: Memo, read: (key: Digest) => Entry | null): Catalog {
   const saved = memo.read('catalog') as Saved | undefined;
-  const usable = saved?.version === 1 ? saved : null;
+  const usable = saved?.version === 2 ? saved : null;
   const entries = new Map<Digest, Entry>();
   const lost = new Map<Digest, Digest>();
   let changed = usable === null;
-  if (usable !== null) for (const entry of usable.entries) entries.set(entry.key, entry);
+  if (usable !== null) for (const entry of unpack<Entry>(usable.entries)) entries.set(entry.key, entry);
 
   /** Marks of all shard folders now, and the names in those whose listing of last time does not hold any more. */
   function inspect(area: 'ac' | 'cas') {
@@ -140,7 +144,7 @@ export function openCatalog(cache: string, memo: Memo, read: (key: Digest) => En
       const ac = Object.fromEntries(
         Object.entries(records.marks).filter(([shard]) => ![...lost.keys()].some((key) => key.startsWith(shard))),
       );
-      const value: Saved = { version: 1, ac, cas: blobs.marks, entries: [...entries.values()] };
+      const value: Saved = { version: 2, ac, cas: blobs.marks, entries: pack([...entries.values()], own) };
       memo.write('catalog', value);
       changed = false;
     },

@@ -88,14 +88,16 @@ export function openClaims(folder: string): Claims {
 
   return {
     take(key, run) {
-      for (;;) {
+      for (let cleared = 0; ; ) {
         try {
           link(noteOf(run), pathOf(key));
           return 'taken';
         } catch (thrown) {
           // Someone cleared the folder: the note is written again.
-          if (errorCode(thrown) === 'ENOENT') notes.clear();
-          else if (errorCode(thrown) !== 'EEXIST') throw thrown;
+          if (errorCode(thrown) === 'ENOENT' && cleared < 3) {
+            notes.clear();
+            cleared += 1;
+          } else if (errorCode(thrown) !== 'EEXIST') throw thrown;
         }
         const holder = holderOf(key);
         if (holder === 'dead') bury(key);

@@ -17,8 +17,18 @@ export interface CacheConfig {
   readonly region?: string;
 }
 
+/** How tasks become jobs of Slurm. */
+export interface SlurmConfig {
+  readonly options?: readonly string[];
+  readonly stages?: Readonly<Record<string, readonly string[]>>;
+  readonly patience?: number;
+}
+
 export interface Config {
+  readonly slurm?: SlurmConfig;
   readonly cache?: string | CacheConfig;
+  /** `copy`: what is published is never a hard link into the store. */
+  readonly link?: 'auto' | 'copy';
 }
 
 export const configName = 'pipe.config.yaml';

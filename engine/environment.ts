@@ -4,10 +4,20 @@ import type { Task } from './graph.ts';
 type Variables = Readonly<Record<string, string>>;
 
 /**
- * Variables that every task gets from where it runs: where programs and libraries lie, whose they are, their language, and which
- * GPUs a cluster granted.
+ * Variables that every task gets from where it runs: where programs and libraries lie, whose they are, their language, which
+ * GPUs a cluster granted, and how programs are built, run and listed.
  */
-const passedOn = ['PATH', 'HOME', 'LANG', 'LD_LIBRARY_PATH', 'CUDA_VISIBLE_DEVICES'];
+const passedOn = [
+  'PATH',
+  'HOME',
+  'LANG',
+  'LD_LIBRARY_PATH',
+  'CUDA_VISIBLE_DEVICES',
+  'CXX',
+  'CUDA_HOME',
+  'PIPE_NATIVE',
+  'PIPE_DEBUG_PROGRAM',
+];
 
 /** @returns of the named variables those that are set. */
 export function pick(environment: NodeJS.ProcessEnv, names: readonly string[]): Record<string, string> {

@@ -32,6 +32,8 @@ export interface Execution {
   /** The finished task of that name, with its outputs' paths. */
   readonly producer: (task: string) => { readonly task: Task; readonly result: Result };
   readonly signal: AbortSignal;
+  /** Hears that the task is over, and what is left is to wait for the disk. */
+  readonly recording: () => void;
   /** Takes what may go on while the next task runs, and must be over when the run is. */
   readonly afterwards: (work: Promise<void>) => void;
 }
@@ -105,6 +107,7 @@ export async function execute(
         outsideFiles(task).map(([name, path]) => [name, relative(workspace.project.root, path)]),
       ),
     };
+    execution.recording();
     await deposit.commit(record);
     return { kind: 'recorded', record };
   } catch (thrown) {

@@ -222,7 +222,7 @@ function ordered(
   pipeline: Pipeline,
   diagnostics: DiagnosticList,
 ): readonly string[] {
-  const result = topologicalOrder(roots, (id) => producersOf(tasks.get(id)!).concat(tasks.get(id)!.needs));
+  const result = topologicalOrder(roots, (id) => [...producersOf(tasks.get(id)!), ...tasks.get(id)!.needs]);
   if ('order' in result) return result.order;
   const path = result.cycle.map((id) => tasks.get(id)!);
   const names = path.map(({ stage }) => stage);

@@ -2,7 +2,10 @@
 import { rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { blobsOf, type Entry, shards } from './catalog.ts';
+import { hasJobs, jobsFolder, sweepJobs } from './executors/jobs_folder.ts';
+import { journalPath } from './journal.ts';
 import { withoutRuns } from './presence.ts';
+import { forgetPromise, promisedKeys, readPromisedRecord } from './promises.ts';
 import type { Digest } from './record.ts';
 import { listRuns, runsFolder } from './runs.ts';
 import { namesIn, removeTree } from './store.ts';
@@ -18,6 +21,8 @@ export interface GarbageOptions {
 export interface GarbagePlan {
   readonly records: readonly Entry[];
   readonly blobs: readonly { readonly digest: Digest; readonly bytes: number }[];
+  /** Keys of a shared cache's records that no run stands on any more. */
+  readonly promises: readonly Digest[];
   /** Ids of runs whose files go. */
   readonly runs: readonly string[];
   /** Folders of the cache that are rebuilt when needed, and quarantine. */
@@ -58,12 +63,19 @@ export function planGarbage({ store, project }: Workspace, { keepRuns, maxBytes 
       }
     }
   }
+  const promises = promisedKeys(project.cache);
+  for (const key of promises) {
+    // Of a result that is elsewhere, what its code was is here.
+    const code = keptKeys.has(key) ? readPromisedRecord(project.cache, key)?.manifest.code : null;
+    if (code != null) references.set(code, (references.get(code) ?? 0) + 1);
+  }
   const blobs = [...sizes].filter(([digest]) => !references.has(digest)).map(([digest, bytes]) => ({ digest, bytes }));
   return {
     records: entries.filter((entry) => !kept.has(entry)),
     blobs,
+    promises: promises.filter((key) => !keptKeys.has(key)),
     runs: oldRuns,
-    folders: ['quarantine', 'trees', 'code', 'memo/graphs'].filter(
+    folders: ['quarantine', ...(hasJobs(jobsFolder(project.cache)) ? [] : ['trees', 'code']), 'memo/graphs'].filter(
       (name) => namesIn(join(project.cache, name)).length > 0,
     ),
     freedBytes: blobs.reduce((sum, { bytes }) => sum + bytes, 0),
@@ -104,13 +116,17 @@ export function collectGarbage(workspace: Workspace, options: GarbageOptions): G
   return withoutRuns(claims, () => {
     const plan = planGarbage(workspace, options);
     for (const { key } of plan.records) store.removeRecord(key);
+    for (const key of plan.promises) forgetPromise(cache, key);
     for (const { digest } of plan.blobs) rmSync(store.blobPath(digest), { force: true });
     for (const id of plan.runs) {
       rmSync(join(runsFolder(cache), `${id}.json`), { force: true });
       removeTree(join(runsFolder(cache), `${id}.logs`));
+      rmSync(journalPath(cache, id), { force: true });
     }
     for (const name of plan.folders) removeTree(join(cache, name));
     store.sweep();
+    // What ended on a cluster while no run looked, and none came for.
+    sweepJobs(jobsFolder(cache), true);
     return plan;
   });
 }

@@ -1,8 +1,9 @@
 /** Opens the graph of a pipeline file: expanded when something that it depends on has changed, else as it was remembered. */
 import { relative, resolve } from 'node:path';
 import { type FileMark, markOf, sha256, unchanged } from './digest.ts';
-import type { Graph, StageResolver } from './graph.ts';
+import type { Graph, StageResolver, Task } from './graph.ts';
 import { canonicalJson } from './manifest.ts';
+import { type Packed, pack, unpack } from './packing.ts';
 import type { Workspace } from './workspace.ts';
 
 /** What a graph is asked for by: a file and what the command line adds. */
@@ -27,8 +28,13 @@ interface Remembered {
   readonly takenAt: number;
   readonly files: readonly (readonly [string, FileMark])[];
   readonly asked: readonly Asked[];
-  readonly graph: Graph;
+  /** The graph, its tasks apart: a stage's tasks are alike in most of what they say. */
+  readonly graph: Omit<Graph, 'tasks'>;
+  readonly tasks: Packed;
 }
+
+/** The fields of a task that hardly another has. */
+const own = ['id', 'axes', 'params', 'inputs'] as const satisfies readonly (keyof Task)[];
 
 /**
  * The expanded graph.
@@ -43,7 +49,9 @@ export async function openGraph(workspace: Workspace, request: GraphRequest): Pr
   const id = sha256(canonicalJson([engine, project.root, file, profile, params, sets]));
   const name = `graphs/${id}`;
   const remembered = memo.read(name) as Remembered | undefined;
-  if (remembered !== undefined && (await isCurrent(remembered, stages))) return remembered.graph;
+  if (remembered !== undefined && (await isCurrent(remembered, stages))) {
+    return { ...remembered.graph, tasks: unpack<Task>(remembered.tasks) };
+  }
 
   const takenAt = Date.now();
   const asked: Asked[] = [];
@@ -65,7 +73,8 @@ export async function openGraph(workspace: Workspace, request: GraphRequest): Pr
     resolver,
   });
   const files = loaded.files.map((path) => [path, markOf(path)] as const);
-  memo.write(name, { takenAt, files, asked, graph: loaded.graph } satisfies Remembered);
+  const { tasks, ...graph } = loaded.graph;
+  memo.write(name, { takenAt, files, asked, graph, tasks: pack(tasks, own) } satisfies Remembered);
   return loaded.graph;
 }
 

@@ -5,7 +5,7 @@ import { type CodeListing, readCodeListing } from './code.ts';
 import { UsageError } from './errors.ts';
 import { lineageName } from './manifest.ts';
 import { readPublications } from './publish.ts';
-import type { Artifact, Digest, Host, Manifest, TaskRecord } from './record.ts';
+import type { Artifact, Digest, Host, JobName, Manifest, TaskRecord } from './record.ts';
 import { listRuns, outcomeOf } from './runs.ts';
 import { namesIn } from './store.ts';
 import type { Workspace } from './workspace.ts';
@@ -23,6 +23,8 @@ export interface LineageTask {
   /** Output name -> where the task wrote it in its folder. */
   readonly paths: Manifest['outputs'];
   readonly host: Host;
+  /** The cluster's job that ran it; null when it ran on the machine of the run. */
+  readonly job: JobName | null;
   readonly startedAt: string;
   readonly seconds: number;
   readonly measurements: TaskRecord['measurements'];
@@ -123,7 +125,7 @@ export function lineage(workspace: Workspace, target: string, options: LineageOp
 }
 
 function nodeOf({ store }: Workspace, record: TaskRecord): LineageTask {
-  const { key, task, manifest, outputs, host, startedAt, seconds, measurements, run } = record;
+  const { key, task, manifest, outputs, host, job = null, startedAt, seconds, measurements, run } = record;
   const { action, params, code } = manifest;
   const listing = code === null ? null : { digest: code, listing: readCodeListing(store.blobPath(code)) };
   return {
@@ -136,6 +138,7 @@ function nodeOf({ store }: Workspace, record: TaskRecord): LineageTask {
     outputs,
     paths: manifest.outputs,
     host,
+    job,
     startedAt,
     seconds,
     measurements,

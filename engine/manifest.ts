@@ -31,7 +31,25 @@ export function canonicalJson(value: unknown): string {
 
 /** The key of a task: the sha256 of its manifest's canonical JSON. */
 export function manifestKey(manifest: Manifest): Digest {
-  return sha256(canonicalJson(manifest));
+  const members = (Object.keys(manifest) as (keyof Manifest)[])
+    .sort()
+    .map(
+      (name) => `"${name}":${isAlike.has(name) ? knownText(manifest[name] as object) : canonicalJson(manifest[name])}`,
+    );
+  return sha256(`{${members.join(',')}}`);
+}
+
+/** What a stage's tasks have in common: one object, whose text is written once. */
+const isAlike: ReadonlySet<keyof Manifest> = new Set(['env', 'outputs'] as const);
+const texts = new WeakMap<object, string>();
+
+function knownText(value: object): string {
+  let text = texts.get(value);
+  if (text === undefined) {
+    text = canonicalJson(value);
+    texts.set(value, text);
+  }
+  return text;
 }
 
 /** What a manifest takes from outside the task itself. */

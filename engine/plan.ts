@@ -52,8 +52,7 @@ export interface PlanOptions {
  * @throws UsageError for a target that names nothing, or a stage that cannot be built.
  */
 export async function makePlan(workspace: Workspace, graph: Graph, options: PlanOptions = {}): Promise<RunPlan> {
-  const wanted = selectTasks(graph, options.targets ?? []);
-  const tasks = graph.tasks.filter((task) => wanted.has(task.id));
+  const tasks = selectTasks(graph, options.targets ?? []);
   const facts = await readFacts(workspace, tasks);
   const forced = forcedTasks(graph, options.force);
   const because = explainer(workspace, graph, facts);

@@ -110,8 +110,12 @@ class FittingQueue implements Queue<Run, Options> {
 /** Admits work to one set of pools. */
 export interface Pools {
   readonly total: Resources;
-  /** Runs `work` when what it needs (as granted) is free; higher priorities first. */
-  admit<T>(needs: Resources, priority: number, work: () => Promise<T>): Promise<T>;
+  /**
+   * Runs `work` when what it needs (as granted) is free; higher priorities first. Work that has only the disk to wait for
+   * any more may `vacate`: what it needed is free then. So that no long line of unrecorded results builds up before a slow
+   * disk, that does nothing while twice as many as there are jobs have vacated and are not over.
+   */
+  admit<T>(needs: Resources, priority: number, work: (vacate: () => void) => Promise<T>): Promise<T>;
   /** Lets nothing start until `queueing` is over, so that of all that it queues the highest priority starts first. */
   together(queueing: () => void): void;
 }
@@ -124,21 +128,34 @@ export function openPools(total: Resources, jobs: number): Pools {
       super(free);
     }
   }
+  let vacated = 0;
   const queue = new PQueue<ThisQueue, Options>({ concurrency: jobs, queueClass: ThisQueue });
   return {
     total,
     admit: (needs, priority, work) =>
-      queue.add(
-        async () => {
-          try {
-            return await work();
-          } finally {
-            // Inside the work: p-queue looks for the next entry before it tells that this one is over.
-            free.give(needs);
-          }
-        },
-        { priority, needs },
-      ),
+      new Promise((resolve, reject) => {
+        const occupied = () =>
+          new Promise<void>((leave) => {
+            let place: 'held' | 'vacated' = 'held';
+            const give = () => {
+              // Before p-queue hears of it: it looks for the next entry then.
+              free.give(needs);
+              leave();
+            };
+            const vacate = () => {
+              if (place === 'vacated' || vacated >= 2 * jobs) return;
+              place = 'vacated';
+              vacated += 1;
+              give();
+            };
+            const end = () => {
+              if (place === 'vacated') vacated -= 1;
+              else give();
+            };
+            work(vacate).then(resolve, reject).finally(end);
+          });
+        void queue.add(occupied, { priority, needs });
+      }),
     together(queueing) {
       queue.pause();
       try {

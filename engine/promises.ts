@@ -1,6 +1,7 @@
 /** Records that a shared cache is known to have while their blobs are not here: cache/promised/<2>/<key>, as they came. */
-import { existsSync, readFileSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { isDigest } from './digest.ts';
 import type { Digest, TaskRecord } from './record.ts';
 import { parseRecord } from './record_text.ts';
 import { writeWhole } from './whole.ts';
@@ -26,6 +27,15 @@ export function readPromise(cache: string, key: Digest): Buffer | null {
 export function readPromisedRecord(cache: string, key: Digest): TaskRecord | null {
   const content = readPromise(cache, key);
   return content === null ? null : parseRecord(content, key);
+}
+
+/** The keys of all records that are kept. */
+export function promisedKeys(cache: string): Digest[] {
+  const folder = join(cache, 'promised');
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
+    .map((path) => basename(path))
+    .filter(isDigest);
 }
 
 export function forgetPromise(cache: string, key: Digest): void {

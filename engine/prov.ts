@@ -119,6 +119,7 @@ function activityAttributes(node: LineageTask): Attributes {
     'pipe:seconds': { $: String(node.seconds), type: 'xsd:double' },
     'pipe:params': JSON.stringify(node.params),
     'pipe:measurements': JSON.stringify(node.measurements),
+    ...(node.job === null ? {} : { 'pipe:job': `${node.job.cluster}/${node.job.id}` }),
   };
   return attributes;
 }

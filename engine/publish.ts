@@ -1,5 +1,6 @@
 /** Publishes artifacts under results/NAME/, and keeps the table of what was published from which record. */
 import {
+  chmodSync,
   constants,
   copyFileSync,
   existsSync,
@@ -61,6 +62,7 @@ export interface Result {
  * Brings results/NAME/ up to date with the results of a run.
  * Each file or folder appears whole, by renaming; the table is written last, so after a kill the next run puts right
  * what the table does not vouch for.
+ * @param mayLink asked once there is a large file to publish: whether it may be the blob itself, by a hard link.
  * @param prune whether to remove what an earlier run published and the pipeline no longer does.
  * @returns the artifacts that were not published because they are damaged in the store; their records are forgotten.
  * @throws UsageError for a path that leaves results/NAME/.
@@ -70,6 +72,7 @@ export async function publish(
   store: Store,
   graph: Graph,
   resultOf: (task: string) => Result | null,
+  mayLink: () => boolean,
   prune: boolean,
   say: (body: EventBody) => void,
 ): Promise<{ readonly task: string; readonly artifact: string }[]> {
@@ -107,7 +110,7 @@ export async function publish(
           `${relative(results, to)} would be published elsewhere: a folder above it is a link\n  remove the link`,
         );
       }
-      place(store, artifact, to);
+      place(store, artifact, to, mayLink);
       say({ type: 'published', path: to, task, artifact: name });
     }
     const mark = isThere ? old.mark : (markOf(to) ?? '');
@@ -143,11 +146,11 @@ export async function publish(
   return damaged;
 }
 
-function place(store: Store, artifact: Artifact, to: string): void {
+function place(store: Store, artifact: Artifact, to: string, mayLink: () => boolean): void {
   const temporary = temporaryFor(to);
   try {
-    if (artifact.kind === 'file') give(store.blobPath(artifact.digest), temporary);
-    else giveFolder(store, artifact.digest, temporary);
+    if (artifact.kind === 'file') give(store.blobPath(artifact.digest), temporary, mayLink);
+    else giveFolder(store, artifact.digest, temporary, mayLink);
     // A folder can neither be renamed over nor take a file's place.
     if (artifact.kind === 'folder' || statSync(to, { throwIfNoEntry: false })?.isDirectory() === true) removeTree(to);
     renameSync(temporary, to);
@@ -157,24 +160,29 @@ function place(store: Store, artifact: Artifact, to: string): void {
   }
 }
 
-function giveFolder(store: Store, folder: Digest, to: string): void {
+function giveFolder(store: Store, folder: Digest, to: string, mayLink: () => boolean): void {
   mkdirSync(to);
   for (const { path, digest } of store.entriesOf(folder)) {
     const file = join(to, path);
     mkdirSync(digest === null ? file : dirname(file), { recursive: true });
-    if (digest !== null) give(store.blobPath(digest), file);
+    if (digest !== null) give(store.blobPath(digest), file, mayLink);
   }
 }
 
-/** Gives a file the content of a blob: by shared blocks, a copy or, for a large file, a hard link (read-only). */
-function give(blob: string, to: string): void {
+/** Gives a file the content of a blob: by shared blocks, a copy or, where that is allowed, for a large file a hard link (read-only). */
+function give(blob: string, to: string, mayLink: () => boolean): void {
   try {
     copyFileSync(blob, to, constants.COPYFILE_FICLONE_FORCE);
+    makeWritable(to);
     return;
   } catch {
     // The disk cannot share blocks.
   }
-  if (statSync(blob).size > copyBytes) {
+  if (statSync(blob).size <= copyBytes) {
+    writeFileSync(to, readFileSync(blob));
+    return;
+  }
+  if (mayLink()) {
     try {
       linkSync(blob, to);
       return;
@@ -182,9 +190,13 @@ function give(blob: string, to: string): void {
       // Another disk, or one without links.
     }
   }
-  // Not copyFile: it would hand on the blob's read-only mode.
-  if (statSync(blob).size <= copyBytes) writeFileSync(to, readFileSync(blob));
-  else copyFileSync(blob, to);
+  copyFileSync(blob, to);
+  makeWritable(to);
+}
+
+/** A copy has the read-only mode of its blob, and is nobody's but the user's. */
+function makeWritable(path: string): void {
+  chmodSync(path, 0o666 & ~process.umask());
 }
 
 function markOf(path: string): string | null {

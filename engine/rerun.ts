@@ -110,6 +110,7 @@ export async function rerun(
             fresh: true,
             producer: (id) => recorded.get(id)!,
             signal: new AbortController().signal,
+            recording: () => undefined,
             afterwards: () => undefined,
           },
           unheard,

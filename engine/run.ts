@@ -1,4 +1,6 @@
 /** The loop of a run: takes wanted tasks through their states until each is done, failed or skipped. */
+import { setMaxListeners } from 'node:events';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { brokenBecause, type Facts, identify, readFacts } from './assess.ts';
 import { sweepAttempts } from './attempt.ts';
@@ -8,6 +10,7 @@ import { type Ending, execute } from './execute.ts';
 import type { Executor, OrderListener } from './executor.ts';
 import { type ExecutorName, openExecutor } from './executors/open.ts';
 import type { Graph, Resources, Task } from './graph.ts';
+import { openJournal } from './journal.ts';
 import { explainer, forcedTasks, type PlanOptions } from './plan.ts';
 import { granted, openPools, type Pools } from './pools.ts';
 import { enterRun } from './presence.ts';
@@ -56,19 +59,32 @@ export async function runPipeline(
   emit: Emit,
 ): Promise<RunOutcome> {
   const started = performance.now();
-  const wanted = selectTasks(graph, options.targets ?? []);
-  const tasks = graph.tasks.filter((task) => wanted.has(task.id));
+  const tasks = selectTasks(graph, options.targets ?? []);
   const forced = forcedTasks(graph, options.force);
   const record = beginRun(graph.name, graph.profile, graph.params, options.targets ?? []);
   const leave = await enterRun(workspace.claims, record.id);
+  const journal = openJournal(workspace.project.cache, record.id);
+  const say = stamped((event) => {
+    journal.hear(event);
+    emit(event);
+  });
   try {
     const facts = await readFacts(workspace, tasks);
-    const run = new Run(workspace, graph, tasks, forced, facts, record, options, stamped(emit));
+    const executor = await openExecutor(options.executor ?? 'local', workspace, record, options);
+    const run = new Run(workspace, graph, tasks, forced, facts, record, executor, options, say);
     const outcome = await run.finish();
     return { ...outcome, seconds: (performance.now() - started) / 1000 };
   } finally {
+    journal.close();
     leave();
   }
+}
+
+/** Whether large files may be published as hard links: read from pipe.config.yaml, where there is one. */
+async function linkingOf(root: string): Promise<() => boolean> {
+  if (!existsSync(join(root, 'pipe.config.yaml'))) return () => true;
+  const { readConfig } = await import('./config.ts');
+  return () => readConfig(root).link !== 'copy';
 }
 
 /** How often a task may lose the place where it runs (a dead node, preemption) before that counts as its failure. */
@@ -125,6 +141,7 @@ class Run {
     forced: ReadonlySet<string>,
     facts: Facts,
     record: RunRecord,
+    executor: Executor,
     options: RunOptions,
     say: (body: EventBody) => void,
   ) {
@@ -145,7 +162,7 @@ class Run {
       say(body);
     };
     this.#states = new States((task, from, to) => say({ type: 'task-state', task, from, to }));
-    this.#executor = openExecutor(options.executor ?? 'local', workspace, record, options);
+    this.#executor = executor;
     this.#pools = openPools(this.#executor.total, this.#executor.jobs);
     this.#explain = explainer(workspace, graph, facts);
     for (const task of tasks) {
@@ -155,6 +172,8 @@ class Run {
         else list.push(task);
       }
     }
+    // Every task under way listens to it.
+    setMaxListeners(0, this.#controller.signal);
     const { signal } = options;
     this.#interruption = signal ?? new AbortController().signal;
     const interrupt = () => {
@@ -199,7 +218,8 @@ class Run {
     const whole = ended === 'done' && this.#tasks.length === this.#graph.tasks.length;
     const { project, store } = this.#workspace;
     const resultOf = (task: string) => this.#results.get(task) ?? null;
-    const damaged = await publish(project.results, store, this.#graph, resultOf, whole, say);
+    const mayLink = await linkingOf(project.root);
+    const damaged = await publish(project.results, store, this.#graph, resultOf, mayLink, whole, say);
     for (const { task, artifact } of damaged) {
       const message = `its artifact \`${artifact}\` is damaged in the store and was not published. It has been put aside; run again, and ${task} is recomputed.`;
       this.#failures.push({ task, failure: { kind: 'store', message }, log: null });
@@ -207,7 +227,12 @@ class Run {
     }
     const status = ended === 'done' && damaged.length > 0 ? 'failed' : ended;
     const tasks = Object.fromEntries(this.#outcomes);
-    keepRun(project.cache, { ...this.#record, finishedAt: new Date().toISOString(), status, tasks });
+    keepRun(project.cache, this.#workspace.memo, {
+      ...this.#record,
+      finishedAt: new Date().toISOString(),
+      status,
+      tasks,
+    });
     this.#workspace.save();
     // Only where it was opened has it anything to finish.
     if (this.#ahead !== null) await (await this.#workspace.shared())?.finish(this.#interruption);
@@ -349,7 +374,7 @@ class Run {
     const { key, task } = stale;
     const { claims } = this.#workspace;
     for (;;) {
-      const holder = await this.#pools.admit(resources, this.#priorities?.get(task.id) ?? 0, async () => {
+      const holder = await this.#pools.admit(resources, this.#priorities?.get(task.id) ?? 0, async (vacate) => {
         if (this.#stopped !== null) {
           this.#skip(task.id, this.#stopped);
           return null;
@@ -357,7 +382,7 @@ class Run {
         const taken = claims.take(key, this.#record.id);
         if (taken !== 'taken') return taken;
         try {
-          if (!this.#shareResult(stale)) await this.#execute(stale, resources);
+          if (!this.#shareResult(stale)) await this.#execute(stale, resources, vacate);
         } finally {
           claims.release(key);
         }
@@ -384,11 +409,11 @@ class Run {
     return true;
   }
 
-  async #execute(stale: Stale, resources: Resources): Promise<void> {
+  async #execute(stale: Stale, resources: Resources, vacate: () => void): Promise<void> {
     const { task, key, reason } = stale;
     let [failures, losses] = [0, 0];
     for (let attempt = 1; ; attempt++) {
-      const ending = await this.#tryOnce(stale, resources, attempt, reason);
+      const ending = await this.#tryOnce(stale, resources, attempt, reason, vacate);
       if (ending.kind === 'recorded') {
         this.#done(task, { key, outputs: ending.record.outputs }, 'executed', ending.record.seconds);
         await this.#offer(ending.record);
@@ -410,7 +435,7 @@ class Run {
     }
   }
 
-  #tryOnce(stale: Stale, resources: Resources, attempt: number, reason: Reason): Promise<Ending> {
+  #tryOnce(stale: Stale, resources: Resources, attempt: number, reason: Reason, vacate: () => void): Promise<Ending> {
     const { task, key, manifest } = stale;
     const say = this.#say;
     const listener: OrderListener = {
@@ -436,6 +461,9 @@ class Run {
         fresh: reason.kind === 'forced' || attempt > 1,
         producer: (id) => ({ task: this.#byId.get(id)!, result: this.#results.get(id)! }),
         signal: this.#controller.signal,
+        // Where others wait for the result, they are to be in the queue, by their priority, when the place becomes free.
+        // Should the disk refuse the result, the next attempt is one more than there are jobs.
+        recording: this.#dependents.has(task.id) ? () => undefined : vacate,
         afterwards: (work) => {
           // What could not be removed is swept by a later run.
           this.#afterwards.push(work.catch(() => undefined));

@@ -3,8 +3,10 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { checkedJson, parseChecked } from './checked.ts';
+import { sha256 } from './digest.ts';
 import type { RunStatus } from './events.ts';
 import { type Identity, isAlive, self } from './identity.ts';
+import type { Memo } from './memo.ts';
 import type { Digest } from './record.ts';
 import type { Json } from './stage.ts';
 import { namesIn, type Store } from './store.ts';
@@ -49,20 +51,54 @@ export function writeRun(cache: string, run: RunRecord): void {
   writeWhole(join(runsFolder(cache), `${run.id}.json`), checkedJson(run));
 }
 
+/** What `keepRun` remembers of a pipeline, so that it need not read the file of a large run to find that nothing is new. */
+interface Kept {
+  /** The newest run of the pipeline, and the newest of any when that was found. */
+  readonly run: string;
+  readonly newest: string;
+  /** Of what an idle run finds. */
+  readonly digest: Digest;
+}
+
 /** Writes the file of a run that has ended, unless all was cached and the newest run of its pipeline says the same already. */
-export function keepRun(cache: string, run: RunRecord): void {
-  const tasks = Object.entries(run.tasks);
-  if (tasks.every(([, { outcome }]) => outcome === 'cached')) {
-    const newest = latestRun(cache, run.pipeline);
-    const isSame =
-      newest?.status === 'done' &&
-      run.status === 'done' &&
-      newest.profile === run.profile &&
-      Object.keys(newest.tasks).length === tasks.length &&
-      tasks.every(([id, { key }]) => newest.tasks[id]?.key === key);
-    if (isSame) return;
+export function keepRun(cache: string, memo: Memo, run: RunRecord): void {
+  const table = (memo.read('kept-runs') ?? {}) as Record<string, Kept>;
+  if (isIdle(run)) {
+    const digest = digestOf(run);
+    const kept = table[run.pipeline];
+    const newest = runIds(cache)[0];
+    if (kept?.digest === digest && kept.newest === newest && isKept(cache, kept.run)) return;
+    const last = latestRun(cache, run.pipeline);
+    if (last !== null && newest !== undefined && isSame(last, run)) {
+      memo.write('kept-runs', { ...table, [run.pipeline]: { run: last.id, newest, digest } satisfies Kept });
+      return;
+    }
   }
   writeRun(cache, run);
+}
+
+function isKept(cache: string, run: string): boolean {
+  return existsSync(join(runsFolder(cache), `${run}.json`));
+}
+
+function isIdle({ status, tasks }: RunRecord): boolean {
+  return status === 'done' && Object.values(tasks).every(({ outcome }) => outcome === 'cached');
+}
+
+/** Whether two runs found the same results, however those came to be there. */
+function isSame(last: RunRecord, run: RunRecord): boolean {
+  const tasks = Object.entries(run.tasks);
+  return (
+    last.status === run.status &&
+    last.profile === run.profile &&
+    Object.keys(last.tasks).length === tasks.length &&
+    tasks.every(([id, { key }]) => last.tasks[id]?.key === key)
+  );
+}
+
+/** The digest of what an idle run found; its tasks come in the order of the graph. */
+function digestOf({ profile, tasks }: RunRecord): Digest {
+  return sha256([String(profile), ...Object.entries(tasks).map(([id, { key }]) => `${id} ${key}`)].join('\n'));
 }
 
 /**

@@ -3,23 +3,34 @@ import { UsageError } from './errors.ts';
 import type { Graph, Task } from './graph.ts';
 import { nearest } from './suggest.ts';
 
+const producers = new WeakMap<Task, readonly string[]>();
+
 /** The tasks whose artifacts a task takes, each once. */
-export function producersOf(task: Task): string[] {
-  const producers = new Set<string>();
-  for (const ref of Object.values(task.inputs)) {
-    if (ref.kind === 'artifact') producers.add(ref.task);
-    else if (ref.kind === 'all') for (const member of ref.members) producers.add(member.task);
+export function producersOf(task: Task): readonly string[] {
+  let found = producers.get(task);
+  if (found === undefined) {
+    found = findProducers(task);
+    producers.set(task, found);
   }
-  return [...producers];
+  return found;
+}
+
+function findProducers(task: Task): readonly string[] {
+  const found = new Set<string>();
+  for (const ref of Object.values(task.inputs)) {
+    if (ref.kind === 'artifact') found.add(ref.task);
+    else if (ref.kind === 'all') for (const member of ref.members) found.add(member.task);
+  }
+  return [...found];
 }
 
 /**
- * The ids of the tasks that targets name, and of all that those depend on.
+ * The tasks that targets name, and all that those depend on, in the order of the graph.
  * @param targets names of stages, ids of tasks, or either with `*` for any text; none means every task.
  * @throws UsageError for a target that names nothing, with the nearest names.
  */
-export function selectTasks(graph: Graph, targets: readonly string[]): ReadonlySet<string> {
-  if (targets.length === 0) return new Set(graph.tasks.map((task) => task.id));
+export function selectTasks(graph: Graph, targets: readonly string[]): readonly Task[] {
+  if (targets.length === 0) return graph.tasks;
   const byId = new Map(graph.tasks.map((task) => [task.id, task]));
   const selected = new Set<string>();
   const open: string[] = [];
@@ -39,7 +50,7 @@ export function selectTasks(graph: Graph, targets: readonly string[]): ReadonlyS
     const task = byId.get(id)!;
     open.push(...producersOf(task), ...task.needs);
   }
-  return selected;
+  return graph.tasks.filter((task) => selected.has(task.id));
 }
 
 /** The tasks that one target names, without what they depend on. */

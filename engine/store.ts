@@ -165,7 +165,9 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
       content = readFileSync(recordPath(key));
     } catch (thrown) {
       if (errorCode(thrown) === 'ENOENT') return null;
-      throw thrown;
+      if (errorCode(thrown) !== 'EIO') throw thrown;
+      quarantine(recordPath(key), messageOf(thrown));
+      return null;
     }
     const record = parseRecord(content, key);
     if (record === null) quarantine(recordPath(key), 'not a readable record');
@@ -185,6 +187,8 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     try {
       return entriesOf(folder);
     } catch (thrown) {
+      // What the system refuses for another reason (too many open files) says nothing of the content.
+      if (errorCode(thrown) !== undefined && errorCode(thrown) !== 'EIO') throw thrown;
       quarantine(blobPath(folder), messageOf(thrown));
       return null;
     }
@@ -293,8 +297,15 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     const path = blobPath(digest);
     if (isSealed(path, bytes)) return true;
     if (!existsSync(path)) return false;
-    if ((await digestFile(path)) !== digest) {
-      quarantine(path, 'its content is not what its name says');
+    let problem: string | null = null;
+    try {
+      if ((await digestFile(path)) !== digest) problem = 'its content is not what its name says';
+    } catch (thrown) {
+      if (errorCode(thrown) !== 'EIO') throw thrown;
+      problem = messageOf(thrown);
+    }
+    if (problem !== null) {
+      quarantine(path, problem);
       return false;
     }
     // A copy of the cache that did not keep times, or somebody's `touch`: sound, sealed again.

@@ -1,5 +1,5 @@
 /** Files and folders that appear whole: made under another name, then renamed. What a kill leaves is known by its maker. */
-import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { sha256 } from './digest.ts';
 import { errorCode } from './errors.ts';
@@ -21,11 +21,27 @@ export function makeFolder(path: string): void {
   }
 }
 
+/**
+ * Makes a folder and those above it unless they are there. Unlike Node's own, it says why the disk refuses: there a disk that
+ * is read-only reads as `ENOENT`.
+ */
+export function makeFolders(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true });
+  } catch (thrown) {
+    if (errorCode(thrown) !== 'ENOENT') throw thrown;
+    let missing = path;
+    while (!existsSync(dirname(missing))) missing = dirname(missing);
+    mkdirSync(missing);
+    throw thrown;
+  }
+}
+
 /** Writes a file whole, and the folders above it. When the disk refuses, nothing is left. */
 export function writeWhole(path: string, content: string | Uint8Array): void {
   const temporary = temporaryFor(path);
   try {
-    mkdirSync(dirname(path), { recursive: true });
+    makeFolders(dirname(path));
     writeFileSync(temporary, content);
     renameSync(temporary, path);
   } catch (thrown) {

@@ -1,10 +1,12 @@
 /** The program of a worker process: imports stage modules and runs one task at a time, or a command, as the engine asks. */
 import { mkdirSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
 import { isMainThread, parentPort, Worker as Thread } from 'node:worker_threads';
 import { runCommand } from './command.ts';
-import type { Complaint, Description, Reply, Request, StageJob } from './protocol.ts';
+import type { Complaint, Description, Job, Reply, Request, StageJob } from './protocol.ts';
 import { Masker } from './secrets.ts';
 import type { Stage } from './stage.ts';
+import { endStragglers, newestProcess, openFilesIn } from './stragglers.ts';
 
 /** How often a task's progress is passed on. */
 const progressMs = 100;
@@ -40,12 +42,30 @@ function serve(): void {
       case 'stage':
       case 'command': {
         controller = new AbortController();
-        const complaint =
+        const before = newestProcess();
+        const result =
           request.type === 'stage' ? await runStage(request, controller.signal) : await runCommand(request);
+        const complaint = result ?? leftAtWork(request, before);
         reply(complaint === null ? { type: 'finished' } : { type: 'failed', complaint });
       }
     }
   });
+}
+
+/** Nothing may write to an artifact once the engine has it. @returns why the task has not ended well, or null. */
+function leftAtWork({ type, folder }: Job, before: number): Complaint | null {
+  const home = dirname(folder);
+  try {
+    for (const { pid, program } of endStragglers(home, before, process.pid)) {
+      reply({ type: 'warning', message: `left a process behind, which was ended: ${program} (process ${pid})` });
+    }
+  } catch (thrown) {
+    return { kind: 'crash', message: (thrown as Error).message };
+  }
+  const [open] = type === 'stage' ? openFilesIn(home) : [];
+  if (open === undefined) return null;
+  const message = `ended while it held ${basename(open)} open: close it, and await that, before the stage returns`;
+  return { kind: 'exception', message };
 }
 
 function reply(message: Reply): void {

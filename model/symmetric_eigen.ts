@@ -21,7 +21,8 @@ export function symmetricEigen(matrix: Float64Array, n: number): Eigen {
   const v = new Float64Array(n * n);
   for (let i = 0; i < n; i++) v[i * n + i] = 1;
   const whole = sumOfSquares(a);
-  for (let sweep = 0; offDiagonal(a, n) > 1e-30 * whole; sweep++) {
+  // Written so that NaN goes on, and is found.
+  for (let sweep = 0; !(offDiagonal(a, n) <= 1e-30 * whole); sweep++) {
     if (sweep === mostSweeps) throw new RangeError('the eigenvalues of a matrix with NaN or infinity do not exist');
     for (let p = 0; p < n; p++) for (let q = p + 1; q < n; q++) rotate(a, v, n, p, q);
   }

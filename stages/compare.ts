@@ -22,6 +22,7 @@ import {
   withoutEmptyColumns,
 } from './compare/tables.ts';
 import { contrastFamilies, increasePerMillion, plainIncrease, type Rule, verdictOn } from './compare/verdict.ts';
+import { resamplingParams } from './shared/resampling.ts';
 import { writeTables } from './shared/tables_folder.ts';
 
 export default defineStage({
@@ -65,15 +66,7 @@ export default defineStage({
       minimum: 1,
       description: 'Supported asks that the largest increase be this many times the smallest.',
     },
-    alpha: {
-      type: 'number',
-      default: 0.05,
-      exclusiveMinimum: 0,
-      maximum: 0.5,
-      description: 'Error rate: every interval is at 1 - alpha.',
-    },
-    resamples: { type: 'integer', default: 2000, minimum: 100, description: 'Bootstrap resamples.' },
-    seed: { type: 'integer', default: 42, description: 'Draws the resamples.' },
+    ...resamplingParams,
   },
   inputs: {
     metrics: {

@@ -1,11 +1,9 @@
 /** Stage: the verdicts of several analyses as one table. */
-import { defineStage, StageError } from '../engine/stage.ts';
-import { readJson } from '../model/json.ts';
-import { axesText } from './compare/inputs.ts';
-import type { Results, Table } from './compare/results.ts';
+import { defineStage } from '../engine/stage.ts';
+import type { Table } from './compare/results.ts';
 import { text } from './shared/columns.ts';
-import { readFields, reading } from './shared/fields.ts';
-import { type Findings, writeFindings } from './shared/findings.ts';
+import { writeFindings } from './shared/findings.ts';
+import { readStudy } from './shared/study.ts';
 
 export default defineStage({
   description: 'Puts the verdicts of several analyses into one table.',
@@ -16,12 +14,7 @@ export default defineStage({
     tables: { path: 'tables', description: 'The table as CSV and Markdown.' },
   },
   run({ inputs, outputs, log }) {
-    const verdicts = inputs.results.flatMap(({ path, axes }) => {
-      const whose = `the results ${axesText(axes)}`;
-      if (!readFields(path, whose).has('verdicts'))
-        throw new StageError(`${path} has no verdicts: give the results of an analysis`);
-      return (reading(whose, () => readJson(path)) as Findings | Results).verdicts;
-    });
+    const verdicts = inputs.results.flatMap(({ path }) => readStudy(path).verdicts);
     const table: Table = {
       name: 'verdicts',
       title: 'The verdict on each hypothesis',

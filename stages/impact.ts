@@ -20,6 +20,7 @@ import { type Evidence, impactVerdict } from './impact/verdict.ts';
 import { writeFindings } from './shared/findings.ts';
 import { estimateText, formatNumber } from './shared/format.ts';
 import { lossDrop } from './shared/loss_drop.ts';
+import { resamplingOf, resamplingParams } from './shared/resampling.ts';
 
 export default defineStage({
   description:
@@ -45,15 +46,7 @@ export default defineStage({
       exclusiveMinimum: 0,
       description: "By how many percent QLoRA's held-out loss may be above LoRA's.",
     },
-    alpha: {
-      type: 'number',
-      default: 0.05,
-      exclusiveMinimum: 0,
-      maximum: 0.5,
-      description: 'Error rate: every interval is at 1 - alpha.',
-    },
-    resamples: { type: 'integer', default: 2000, minimum: 100, description: 'Bootstrap resamples.' },
-    seed: { type: 'integer', default: 42, description: 'Draws the resamples.' },
+    ...resamplingParams,
     published: { type: 'object', default: {}, description: 'Figures of others: source, adapters, seconds_a_step.' },
   },
   inputs: {
@@ -67,6 +60,16 @@ export default defineStage({
     summaries: { many: true, description: "train's summaries of each control: peak memory." },
     by_rank: { many: true, optional: true, description: 'Comparisons of QLoRA with LoRA over the axis `rank`.' },
     by_targets: { many: true, optional: true, description: 'Comparisons of QLoRA with LoRA over the axis `targets`.' },
+    metrics_by_rank: {
+      many: true,
+      optional: true,
+      description: "evaluate's metrics over rank, precision and seed, beside LoRA; go with `by_rank`.",
+    },
+    metrics_by_targets: {
+      many: true,
+      optional: true,
+      description: "evaluate's metrics over targets, precision and seed, beside LoRA; go with `by_targets`.",
+    },
     times: { many: true, optional: true, description: "time-steps' times of any configurations." },
     similarity: { optional: true, description: "similarity's matrix." },
   },
@@ -83,7 +86,7 @@ export default defineStage({
       otherSeed: params.other_seed,
       repeat: params.repeat,
     };
-    const how: Resampling = { confidence: 1 - params.alpha, resamples: params.resamples, seed: params.seed };
+    const how = resamplingOf(params);
     const study = readStudy(inputs, names);
     const gaps = gapsOf(study, params.floors, how);
     const ratio = gaps.find(
@@ -113,8 +116,7 @@ export default defineStage({
         ladderTable(study, how),
         gapsTable(gaps, study, how),
         updatesByLayerTable(study),
-        ...(study.byRank === null ? [] : [updatesByTable(study.byRank, 'rank', how)]),
-        ...(study.byTargets === null ? [] : [updatesByTable(study.byTargets, 'targets', how)]),
+        ...study.grids.map((grid) => updatesByTable(grid, how)),
         spectrumTable(study),
         ...(study.similarity === null ? [] : [similarityTable(study.similarity)]),
         repairTable(study, how),

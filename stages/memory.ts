@@ -18,8 +18,9 @@ import {
 import { refusingBadInput } from './shared/bad_input.ts';
 import { readFields } from './shared/fields.ts';
 import { writeFigures } from './shared/figures_folder.ts';
+import { writeFindings } from './shared/findings.ts';
 import { plannedTraining } from './shared/planned_training.ts';
-import { writeTables } from './shared/tables_folder.ts';
+
 import { parseTargets } from './shared/targets.ts';
 
 export default defineStage({
@@ -46,7 +47,7 @@ export default defineStage({
       type: 'array',
       items: { type: 'object' },
       default: [],
-      description: "Someone's figures by rank, shown beside: { rank, lora, qlora }, in MB.",
+      description: "Someone's figures by rank, shown beside: rank, lora_mb, qlora_mb.",
     },
     published_source: { type: 'string', default: '', description: 'Whose figures they are.' },
   },
@@ -55,6 +56,7 @@ export default defineStage({
     runs: { many: true, optional: true, description: "train's summaries: what runs took." },
   },
   outputs: {
+    results: { path: 'results.json', description: 'The tables, and what they leave out.' },
     tables: { path: 'tables', description: 'Memory by model and method, by rank, and of runs: CSV and Markdown.' },
     figures: { path: 'figures', description: 'The comparison as SVG and PNG.' },
   },
@@ -67,11 +69,16 @@ export default defineStage({
     const planned = planMethods(withoutRepeats([own, ...named]), setting);
     const published = params.published.map(readPublished);
     const runs = (inputs.runs ?? []).map(plannedRun);
-    writeTables(outputs.tables, [
+    const tables = [
       comparisonTable(planned, setting),
       rankTable(own, params.ranks, setting, published, params.published_source),
-      ...[runsTable(runs)].filter((table) => table !== null),
-    ]);
+      runsTable(runs),
+    ].filter((table) => table !== null);
+    const limits = [
+      'What the process and a GPU’s driver take besides a program’s arena is not in these figures.',
+      'While it trains, the stage train holds a second program, with a copy of the base, that measures the held-out loss; `pipe advise` counts both.',
+    ];
+    writeFindings(outputs, { format: 2, subject: 'memory', verdicts: [], tables, limits });
     await writeFigures(outputs.figures, [memoryComparison(planned, setting)], context);
   },
 });
@@ -83,9 +90,10 @@ function withoutRepeats(shapes: readonly Shape[]): Shape[] {
 }
 
 function readPublished(entry: unknown): Published {
-  const { rank, lora, qlora } = Object(entry) as Readonly<Record<string, unknown>>;
-  if (typeof rank === 'number' && typeof lora === 'number' && typeof qlora === 'number') return { rank, lora, qlora };
-  throw new StageError(`published: ${JSON.stringify(entry)} must be { rank, lora, qlora }, three numbers`);
+  const { rank, lora_mb, qlora_mb } = Object(entry) as Readonly<Record<string, unknown>>;
+  if (typeof rank === 'number' && typeof lora_mb === 'number' && typeof qlora_mb === 'number')
+    return { rank, lora: lora_mb, qlora: qlora_mb };
+  throw new StageError(`published: ${JSON.stringify(entry)} must have three numbers, rank, lora_mb and qlora_mb`);
 }
 
 /** Reads what a run tells of itself and plans the same. @throws StageError when it is not what train writes. */

@@ -1,11 +1,11 @@
 /** Stage: H3, the rank from which low rank makes up for quantization: tables by rank, r*, and a verdict by a stated rule. */
 import { defineStage } from '../engine/stage.ts';
-import type { Resampling } from './compare/bootstrap.ts';
 import { readRanks } from './rank-threshold/inputs.ts';
 import { measureRanks } from './rank-threshold/measure.ts';
 import { lossTable, memoryTable, type PublishedRank, thresholdTable } from './rank-threshold/tables.ts';
 import { type RankRule, rankVerdict, smallestRank } from './rank-threshold/verdict.ts';
 import { writeFindings } from './shared/findings.ts';
+import { resamplingOf, resamplingParams } from './shared/resampling.ts';
 
 export default defineStage({
   description: 'Finds the rank from which QLoRA matches LoRA, and judges whether there is one: tables and a verdict.',
@@ -14,15 +14,7 @@ export default defineStage({
     method: { type: 'string', default: 'nf4', description: 'The value that is QLoRA.' },
     hypothesis: { type: 'string', description: 'What the verdict is on.' },
     threshold: { type: 'number', default: 0.95, description: 'What token match and embedding cosine must reach.' },
-    alpha: {
-      type: 'number',
-      default: 0.05,
-      exclusiveMinimum: 0,
-      maximum: 0.5,
-      description: 'Error rate: every interval is at 1 - alpha.',
-    },
-    resamples: { type: 'integer', default: 2000, minimum: 100, description: 'Bootstrap resamples.' },
-    seed: { type: 'integer', default: 42, description: 'Draws the resamples.' },
+    ...resamplingParams,
     published: {
       type: 'array',
       items: { type: 'object' },
@@ -49,7 +41,7 @@ export default defineStage({
     tables: { path: 'tables', description: 'Every table as CSV and Markdown.' },
   },
   run({ params, inputs, outputs, log }) {
-    const how: Resampling = { confidence: 1 - params.alpha, resamples: params.resamples, seed: params.seed };
+    const how = resamplingOf(params);
     const rule: RankRule = { hypothesis: params.hypothesis, threshold: params.threshold, confidence: how.confidence };
     const grid = readRanks(inputs, { reference: params.reference, method: params.method });
     const ranks = measureRanks(grid, how);
@@ -61,6 +53,7 @@ export default defineStage({
       format: 2,
       subject: 'rank-threshold',
       r_star: star,
+      threshold: params.threshold,
       verdicts: [verdict],
       tables: [thresholdTable(ranks, rule), memoryTable(ranks, published), lossTable(ranks, published, how)],
       limits: [

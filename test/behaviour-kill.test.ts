@@ -1,5 +1,4 @@
 /** `kill -9` of `pipe run` at random moments: nothing finished is lost, nothing half-made is found, nobody is left running. */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Random } from '../model/random.ts';
@@ -9,6 +8,7 @@ import {
   eventsIn,
   leftovers,
   openProjectFolder,
+  processesOf,
   repository,
   startPipe,
 } from './support/checkout.ts';
@@ -47,24 +47,6 @@ publish:
   'texts/\${{ matrix.n }}.txt': upper.text
   'folders/\${{ matrix.n }}': upper.folder
 `;
-
-/** Ids of processes that were started for this project: their command line names it, or they work in it. */
-function processesOf(root: string): number[] {
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number)
-    .filter((pid) => {
-      try {
-        if (pid === process.pid || /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))) return false;
-        return (
-          readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(root) ||
-          readlinkSync(`/proc/${pid}/cwd`).startsWith(root)
-        );
-      } catch {
-        return false;
-      }
-    });
-}
 
 /** Waits until a condition holds; fails after ten seconds. */
 async function until(holds: () => boolean, what: string): Promise<void> {

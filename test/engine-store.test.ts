@@ -216,7 +216,9 @@ test('a run that changes nothing is not written down again', async () => {
   const first = latestRun(join(project.root, 'cache'))!;
   expect(first.tasks.table).toMatchObject({ outcome: 'executed' });
   await run(chain());
-  expect(readdirSync(join(project.root, 'cache/runs'))).toEqual([`${first.id}.json`]);
+  expect(readdirSync(join(project.root, 'cache/runs')).filter((name) => name.endsWith('.json'))).toEqual([
+    `${first.id}.json`,
+  ]);
 });
 
 test('the log of a task is that of the pipeline that is asked for, though its run was killed', async () => {

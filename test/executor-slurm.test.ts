@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import type { Event } from '../engine/events.ts';
 import type { TaskRecord } from '../engine/record.ts';
-import { type CommandProject, leftovers, openProjectFolder } from './support/checkout.ts';
+import { Random } from '../model/random.ts';
+import { type CommandProject, leftovers, openProjectFolder, processesOf } from './support/checkout.ts';
 import { type Cluster, follow, startCluster } from './support/slurm.ts';
 
 let cluster: Cluster;
@@ -39,6 +40,17 @@ const gated = (root: string, name: string, output: string) =>
   `echo begun >> ${root}/${name}.begun; while [ ! -e ${root}/${name}.go ]; do sleep 0.05; done; ${output}`;
 const go = (name: string) => project.write(`${name}.go`, '');
 
+/** A pipeline of one stage `task` that writes `o`, over these numbers `n` if there are any; the outputs are put together, sorted. */
+function pipelineOf(run: string, numbers: readonly number[] = [], cpus = 2): string {
+  const matrix = numbers.length === 0 ? '' : `matrix: { n: [${numbers}] },`;
+  return `name: p
+stages:
+  task: { run: ${JSON.stringify(run)}, shell: true, ${matrix} out: { o: o }, resources: { cpu: ${cpus} } }
+  sum: { run: [sort, -n, '\${{ in.all }}', -o, '\${{ out.o }}'], in: { all: { all: task.o } }, out: { o: o } }
+publish: { o: sum.o }
+`;
+}
+
 const isOf = (type: Event['type'], task: string) => (event: Event) =>
   event.type === type && 'task' in event && event.task === task;
 const of = <T extends Event['type']>(events: readonly Event[], type: T) =>
@@ -60,11 +72,28 @@ function records(): Map<string, TaskRecord> {
 const queue = async () =>
   (await cluster.ask('squeue', '-h', '-r', '-o', '%i %T')).split('\n').filter((line) => line !== '');
 
+/** The numbers of the tasks that were executed, each as often as it was. */
+const executions = () =>
+  project
+    .read('executions')
+    .trim()
+    .split('\n')
+    .map(Number)
+    .sort((a, b) => a - b);
+
 /** What is left of attempts. */
 const attempts = () => [
   ...readdirSync(join(project.root, 'cache', 'jobs')).filter((name) => name !== 'mail'),
   ...readdirSync(join(project.root, 'cache', 'jobs', 'mail')),
 ];
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
 
 async function until(holds: () => boolean | Promise<boolean>, what: string): Promise<void> {
   const deadline = performance.now() + 20_000;
@@ -185,27 +214,18 @@ stages:
 
 test('a dead node is no failure of its tasks: they run elsewhere, and what its orphans write is nobody’s result', async () => {
   const { root } = project;
-  // The first attempt outlives its node: it writes when it is told to, and says when it has written.
+  // The first attempt outlives its node, and writes its output for ever.
+  const first = `touch ${root}/first; while true; do echo orphan > ${'${{ out.o }}'}; sleep 0.02; done`;
   project.write(
     'pipelines/p.yaml',
-    `name: p
-stages:
-  task:
-    run: 'if [ -e ${root}/first ]; then echo second > \${{ out.o }}; else touch ${root}/first; ${gated(root, 'orphan', 'sleep 0')}; echo orphan > \${{ out.o }}; echo $? > ${root}/wrote; fi'
-    shell: true
-    out: { o: o }
-    resources: { cpu: 2 }
-publish: { o: task.o }
-`,
+    pipelineOf(`if [ -e ${root}/first ]; then echo second > ${'${{ out.o }}'}; else ${first}; fi`),
   );
   const run = start();
-  await until(() => existsSync(join(root, 'orphan.begun')), 'the first attempt is at work');
+  await until(() => existsSync(join(root, 'first')), 'the first attempt is at work');
   const queued = of(run.events, 'task-queued')[0]!;
   const node = /BatchHost=(\w+)/.exec(await cluster.ask('scontrol', 'show', 'job', queued.job.id))![1]!;
   process.kill(cluster.pid(`slurmd-${node}`), 'SIGKILL');
   await cluster.ask('scontrol', 'update', `nodename=${node}`, 'state=down', 'reason=test');
-  await run.when(isOf('task-retried', 'task'));
-  go('orphan');
   expect((await run.end).code).toBe(0);
   const retried = of(run.events, 'task-retried')[0]!;
   expect(retried.failure).toMatchObject({ kind: 'lost', message: expect.stringContaining('its node failed') });
@@ -213,39 +233,19 @@ publish: { o: task.o }
   expect(records().get('task')!.job!.id).not.toBe(queued.job.id);
   expect(records().get('task')!.host.name).not.toBe(node);
   expect(attempts()).toEqual([]);
+  await until(() => processesOf(root).length === 0, 'the orphan has ended itself');
+  expect(attempts()).toEqual([]);
   cluster.start('slurmd', node);
   await until(async () => (await cluster.ask('sinfo', '-h', '-p', 'main', '-o', '%T%D')) === 'idle3\n', 'it is back');
 });
 
 test('a preempted task runs again when there is room', async () => {
   const { root } = project;
-  project.write(
-    'pipelines/p.yaml',
-    `name: p
-stages:
-  task:
-    run: '${gated(root, 'task', 'echo done > ${{ out.o }}')}'
-    shell: true
-    out: { o: o }
-    resources: { cpu: 2 }
-publish: { o: task.o }
-`,
-  );
+  project.write('pipelines/p.yaml', pipelineOf(gated(root, 'task', 'echo done > ${{ out.o }}')));
   const run = start();
   await run.when(isOf('task-started', 'task'));
-  const urgent = await cluster.ask(
-    'sbatch',
-    '--parsable',
-    '-p',
-    'urgent',
-    '-N3',
-    '-n3',
-    '-c2',
-    '-o',
-    '/dev/null',
-    '--wrap',
-    'sleep 60',
-  );
+  const everything = ['-p', 'urgent', '-N3', '-n3', '-c2', '-o', '/dev/null', '--wrap', 'sleep 60'];
+  const urgent = await cluster.ask('sbatch', '--parsable', ...everything);
   await run.when(isOf('task-retried', 'task'));
   go('task');
   await cluster.ask('scancel', urgent.trim());
@@ -257,21 +257,10 @@ publish: { o: task.o }
 
 test('a run that is killed leaves its jobs at work; started again, it finds those that run, wait and have ended, and waits for them', async () => {
   const { root } = project;
+  const numbers = [1, 2, 3, 4, 5];
   // Six CPUs: three tasks run, two wait for room.
-  project.write(
-    'pipelines/p.yaml',
-    `name: p
-stages:
-  task:
-    run: 'echo \${{ matrix.n }} >> ${root}/executions; ${gated(root, 'n${{ matrix.n }}', 'echo ${{ matrix.n }} > ${{ out.o }}')}'
-    shell: true
-    matrix: { n: [1, 2, 3, 4, 5] }
-    out: { o: o }
-    resources: { cpu: 2 }
-  sum: { run: ['sort', '\${{ in.all }}', -o, '\${{ out.o }}'], in: { all: { all: task.o } }, out: { o: o } }
-publish: { o: sum.o }
-`,
-  );
+  const work = gated(root, 'n${{ matrix.n }}', 'echo ${{ matrix.n }} > ${{ out.o }}');
+  project.write('pipelines/p.yaml', pipelineOf(`echo ${'${{ matrix.n }}'} >> ${root}/executions; ${work}`, numbers));
   const first = start();
   await first.when(({ type }) => type === 'task-started', 3);
   const jobs = of(first.events, 'task-queued').map(({ task, job }) => [task, job.id]);
@@ -279,7 +268,7 @@ publish: { o: sum.o }
   first.kill('SIGKILL');
   await first.end;
   // One ends while nobody looks.
-  const begun = () => [1, 2, 3, 4, 5].find((n) => existsSync(join(root, `n${n}.begun`)));
+  const begun = () => numbers.find((n) => existsSync(join(root, `n${n}.begun`)));
   await until(() => begun() !== undefined, 'a task is at work');
   go(`n${begun()}`);
   await until(
@@ -288,31 +277,42 @@ publish: { o: sum.o }
   );
   const second = start();
   await second.when(({ type }) => type === 'task-queued', 5);
-  for (const n of [1, 2, 3, 4, 5]) go(`n${n}`);
+  for (const n of numbers) go(`n${n}`);
   expect((await second.end).code).toBe(0);
   const adopted = of(second.events, 'task-queued').filter((event) => event.adopted);
   expect(adopted.map(({ task, job }) => [task, job.id]).sort()).toEqual(jobs.sort());
-  expect(project.read('executions').trim().split('\n').sort()).toEqual(['1', '2', '3', '4', '5']);
+  expect(executions()).toEqual(numbers);
   expect(project.read('results/p/o')).toBe('1\n2\n3\n4\n5\n');
   for (const [task, id] of jobs) expect(records().get(task!)!.job!.id).toBe(id);
   expect(attempts()).toEqual([]);
   expect(await queue()).toEqual([]);
 });
 
+test('a run that is killed again and again, at any moment, does nothing twice and loses nothing', async () => {
+  const { root } = project;
+  const numbers = Array.from({ length: 12 }, (_, n) => n);
+  const work = `echo ${'${{ matrix.n }}'} >> ${root}/executions; echo ${'${{ matrix.n }}'} > ${'${{ out.o }}'}`;
+  project.write('pipelines/p.yaml', pipelineOf(work, numbers, 1));
+  const random = new Random(5, 'moments');
+  for (let round = 0; round < 6; round++) {
+    const run = start();
+    // From the laying out of folders to the taking in of results; then a moment later, between two events.
+    const count = [50, 62, 74][random.integer(3)]! + random.integer(12);
+    await run.when(() => true, count).catch(() => undefined);
+    setTimeout(() => run.kill('SIGKILL'), random.integer(300));
+    await run.end;
+  }
+  const last = await project.run(slurm, cluster.environment);
+  expect(last).toMatchObject({ code: 0, stderr: '' });
+  expect(executions()).toEqual(numbers);
+  expect(project.read('results/p/o')).toBe(`${numbers.join('\n')}\n`);
+  expect(attempts()).toEqual([]);
+  expect(await queue()).toEqual([]);
+});
+
 test('Ctrl-C cancels what runs and what waits', async () => {
   const { root } = project;
-  project.write(
-    'pipelines/p.yaml',
-    `name: p
-stages:
-  task:
-    run: '${gated(root, 'never', 'echo ${{ matrix.n }}')}'
-    shell: true
-    matrix: { n: [1, 2, 3, 4] }
-    out: { o: o }
-    resources: { cpu: 2 }
-`,
-  );
+  project.write('pipelines/p.yaml', pipelineOf(gated(root, 'never', 'echo ${{ matrix.n }}'), [1, 2, 3, 4]));
   const run = start();
   await run.when(({ type }) => type === 'task-started', 3);
   expect(await queue()).toHaveLength(4);
@@ -339,7 +339,8 @@ publish: { o: second.o }
   const run = start();
   await run.when(isOf('task-started', 'first'));
   const controller = cluster.pid('slurmctld');
-  process.kill(controller, 'SIGKILL');
+  process.kill(controller, 'SIGTERM');
+  await until(() => !isRunning(controller), 'the controller has ended');
   writeFileSync(join(root, 'pipelines/other.yaml'), "name: other\nstages: { a: { run: 'true', out: { o: o } } }\n");
   const late = await project.pipe(['run', 'other', ...slurm], cluster.environment);
   expect(late).toMatchObject({ code: 2, stderr: expect.stringMatching(/^Slurm (does|did) not answer/) });
@@ -349,6 +350,8 @@ publish: { o: second.o }
   await run.when(isOf('task-done', 'first'));
   await run.when((event) => event.type === 'warning' && /asked again/.test(event.message));
   cluster.start('slurmctld');
-  expect((await run.end).code).toBe(0);
+  const end = await run.end;
+  expect(of(run.events, 'task-failed').map(({ failure }) => failure.message)).toEqual([]);
+  expect(end.code).toBe(0);
   expect(project.read('results/p/o')).toBe('first\n');
 });

@@ -37,7 +37,12 @@ describe('planned memory', () => {
   let figures: string;
   beforeAll(async () => {
     const workshop = openWorkshop();
-    const params = { name: 'toy', shapes: ['gpt2'], ranks: [2, 4], published: [{ rank: 4, lora: 200, qlora: 50 }] };
+    const params = {
+      name: 'toy',
+      shapes: ['gpt2'],
+      ranks: [2, 4],
+      published: [{ rank: 4, lora_mb: 200, qlora_mb: 50 }],
+    };
     const { outputs } = await workshop.run(memory, { params, inputs: { model: toyModel(workshop) } });
     tables = outputs.tables!;
     figures = outputs.figures!;
@@ -104,8 +109,8 @@ test('what is planned for a run is what it took, to the byte', async () => {
 test('figures that are not three numbers are refused', async () => {
   const workshop = openWorkshop();
   onTestFinished(workshop.remove);
-  const params = { shapes: [], published: [{ rank: 4, lora: 'much' }] };
+  const params = { shapes: [], published: [{ rank: 4, lora_mb: 'much' }] };
   await expect(workshop.run(memory, { params, inputs: { model: toyModel(workshop) } })).rejects.toThrow(
-    'must be { rank, lora, qlora }',
+    'must have three numbers',
   );
 });

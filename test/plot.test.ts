@@ -1,7 +1,6 @@
 /** The stage plot through its door: what the figures say, that nothing is clipped, and that the bytes are always the same. */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { Resvg } from '@resvg/resvg-js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Results } from '../stages/compare/results.ts';
@@ -9,10 +8,10 @@ import compare from '../stages/compare.ts';
 import type { FigureEntry } from '../stages/plot/figure.ts';
 import { readFont } from '../stages/plot/font.ts';
 import plot from '../stages/plot.ts';
+import { font, margin, textsOf } from './support/pictures.ts';
 import { openWorkshop, type StageRun, type Workshop } from './support/stages.ts';
 import { targetSets, writeStudy } from './support/study.ts';
 
-const font = fileURLToPath(new URL('../assets/fonts/Inter-Regular.ttf', import.meta.url));
 const names = ['layer_sensitivity_heatmap', 'loss_curves', 'memory', 'performance_drop'];
 
 let shop: Workshop;
@@ -35,26 +34,6 @@ const svgOf = (run: StageRun, name: string) => readFileSync(join(run.outputs.fig
 const pngOf = (run: StageRun, name: string) => readFileSync(join(run.outputs.figures!, `${name}.png`));
 const entriesOf = (run: StageRun) =>
   JSON.parse(readFileSync(join(run.outputs.figures!, 'figures.json'), 'utf8')) as FigureEntry[];
-
-/** The texts of a figure, as it shows them. */
-const textsOf = (svg: string) => [...svg.matchAll(/<text[^>]*>([^<]*)<\/text>/g)].map(([, text]) => text!);
-
-/** The smallest distance of anything drawn from the edge of the picture, in its pixels. */
-function margin(svg: string): number {
-  const image = new Resvg(svg, {
-    font: { fontFiles: [font], loadSystemFonts: false, defaultFontFamily: 'Inter' },
-  }).render();
-  const { width, height, pixels } = image;
-  let least = Number.POSITIVE_INFINITY;
-  for (let y = 0; y < height; y++) {
-    for (let x = 0; x < width; x++) {
-      const at = 4 * (y * width + x);
-      if (pixels[at] === 255 && pixels[at + 1] === 255 && pixels[at + 2] === 255) continue;
-      least = Math.min(least, x, y, width - 1 - x, height - 1 - y);
-    }
-  }
-  return least;
-}
 
 describe('the figures', () => {
   it('come as SVG and PNG, listed with their words', () => {

@@ -12,6 +12,9 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
+import { collectGarbage } from '../engine/gc.ts';
+import { lineage } from '../engine/lineage.ts';
+import { makePlan } from '../engine/plan.ts';
 import { run } from './support/engine.ts';
 import { all, type Backend, clearMachines, machine, of, opened, study, testSharedCache } from './support/remote.ts';
 
@@ -89,6 +92,23 @@ describe('a folder', () => {
     const { executed } = await run(study(machine()));
     expect(executed).toEqual(['last']);
     expect(readdirSync(join(address, 'tmp'))).toEqual(['host-2-def']);
+  });
+
+  test('what it has of the results that a run stands on outlives gc, with the lineage; what a look alone asked for goes', async () => {
+    const { address } = await backend.fresh();
+    vi.stubEnv('PIPE_CACHE_REMOTE', address);
+    await run(study(machine()));
+    await run(study(machine(), 'other', 'begins otherwise'));
+    const b = machine();
+    await run(study(b));
+    await opened(b, (workspace) => makePlan(workspace, study(b, 'other', 'begins otherwise')));
+    await opened(b, (workspace) => {
+      // first, second and last of the other study.
+      expect(collectGarbage(workspace, {}).promises).toHaveLength(3);
+      expect(lineage(workspace, 'results/test/last.txt').nodes.length).toBeGreaterThan(3);
+    });
+    vi.stubEnv('PIPE_CACHE_REMOTE', 'none');
+    expect((await run(study(b))).executed.toSorted()).toEqual(['files', 'first', 'second']);
   });
 
   test('that cannot be written fails no run, and says so once', async () => {

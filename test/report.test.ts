@@ -89,7 +89,7 @@ describe('the page', () => {
       'How it was made Model tiny & small Layers 0, 1 Training steps 80, batch 8',
       results.limits[0]!,
     ];
-    expect(text).toContain(`✓ supported ${results.verdicts[0]!.hypothesis} By the increase in held-out loss`);
+    expect(text).toContain(`${results.verdicts[0]!.hypothesis} ✓ supported By the increase in held-out loss`);
     expect(text).toContain(results.verdicts[0]!.rule);
     const places = order.map((part) => text.indexOf(part));
     expect(places).not.toContain(-1);

@@ -212,7 +212,8 @@ publish: { c.txt: c.out, s.txt: s.out }
 `,
     );
     expect((await run('p', own)).code).toBe(0);
-    const common = ['PATH', 'HOME', 'LANG', 'LD_LIBRARY_PATH', 'CUDA_VISIBLE_DEVICES'];
+    const places = ['PATH', 'HOME', 'LANG', 'LD_LIBRARY_PATH', 'CUDA_VISIBLE_DEVICES'];
+    const common = [...places, 'CXX', 'CUDA_HOME', 'PIPE_NATIVE', 'PIPE_DEBUG_PROGRAM'];
     const allowed = new Set([...common, 'GIVEN', 'DECLARED', 'NODE_CHANNEL_FD', 'NODE_CHANNEL_SERIALIZATION_MODE']);
     const seen = (path: string) =>
       readFileSync(at(path), 'utf8')

@@ -213,6 +213,11 @@ export function jobFilesByKey(jobs: string): ReadonlyMap<Digest, readonly JobFil
   return found;
 }
 
+/** Whether there are attempts that may be at work: they read folders of artifacts, and bundled code, from the cache. */
+export function hasJobs(jobs: string): boolean {
+  return [...jobFilesByKey(jobs).values()].flat().some((files) => files.exitCode() === null);
+}
+
 /**
  * Removes what nobody comes back to: attempts of dead runs that were never submitted, those given up, and mail without an attempt.
  * @param alsoEnded whether attempts that have ended, and whose result no run came for, go too.

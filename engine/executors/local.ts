@@ -8,6 +8,7 @@ import { thisHost } from '../host.ts';
 import { identityText, self } from '../identity.ts';
 import { readLog } from '../logs.ts';
 import { removeTree } from '../store.ts';
+import { endStragglers, newestProcess } from '../stragglers.ts';
 import { supervised } from '../supervise.ts';
 import { openWorkers } from '../workers.ts';
 
@@ -59,13 +60,16 @@ export function openLocal(
       return { home, remove: () => removeAttempt(home) };
     },
     underWay: () => Promise.resolve(null),
-    async run({ job, timeoutSeconds }, listener, signal) {
+    async run({ job, timeoutSeconds, place }, listener, signal) {
       const worker = await workers.take();
+      const before = newestProcess();
       try {
         listener.started(worker.log);
         const startedAt = new Date();
         const begun = performance.now();
         const complaint = await supervised(worker, job, listener, timeoutSeconds, signal);
+        // A worker that was ended could not end what had left its process group.
+        if (!worker.isAlive) endStragglers(place.home, before, worker.pid);
         const seconds = (performance.now() - begun) / 1000;
         return { complaint, log: readLog(worker.log), startedAt, seconds, host: thisHost(), job: null };
       } finally {

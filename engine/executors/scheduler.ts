@@ -19,11 +19,11 @@ export interface Submission {
 export type Phase =
   /** `obstacle` when it waits for more than its turn. */
   | { readonly kind: 'waiting'; readonly obstacle: string | null }
-  /** It waits for what will not come. */
-  | { readonly kind: 'hopeless'; readonly obstacle: string }
+  /** It waits for what will not come, unless the system says so while it is starting itself. */
+  | { readonly kind: 'stuck'; readonly complaint: Complaint }
   | { readonly kind: 'running' }
-  /** The job's own word counts for more, if it left one. */
-  | { readonly kind: 'over'; readonly complaint: Complaint };
+  /** The complaint is null when it ended by itself: its own word says how. That counts for more than a complaint, too. */
+  | { readonly kind: 'over'; readonly complaint: Complaint | null };
 
 /** A job as the batch system lists it. */
 export interface Listed {

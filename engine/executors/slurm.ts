@@ -10,7 +10,7 @@ const answerMs = 10_000;
 
 /** What Slurm says when it is the controller that does not answer, and not the request that is wrong. */
 const silence =
-  /unable to contact slurm controller|socket timed out|not responding|temporarily unable|zero bytes were/i;
+  /contact|connect|communicat|socket|transport|timed out|not responding|temporar|zero bytes|standby|unexpected message/i;
 
 /** Why a job waits, where that needs no words. */
 const ordinary = new Set(['None', 'Priority', 'Resources', 'BeginTime', 'Prolog', 'JobArrayTaskLimit', 'Cleaning']);
@@ -36,7 +36,7 @@ export function openSlurm(options: (stage: string) => readonly string[]): Schedu
     async connect() {
       let text: string;
       try {
-        text = await ask('scontrol', ['show', 'config']);
+        text = await ask('scontrol', ['show', 'config']).catch(asSilent);
       } catch (thrown) {
         if (!(thrown instanceof SilentError)) throw thrown;
         throw new UnavailableError(
@@ -56,7 +56,7 @@ export function openSlurm(options: (stage: string) => readonly string[]): Schedu
     },
     async list() {
       const user = String(process.getuid?.() ?? process.env.USER);
-      const text = await ask('squeue', ['-h', '-r', '-t', 'all', '-u', user, '-o', '%F|%K|%T|%r|%k']);
+      const text = await ask('squeue', ['-h', '-r', '-t', 'all', '-u', user, '-o', '%F|%K|%T|%r|%k']).catch(asSilent);
       return text.split('\n').flatMap(listedIn);
     },
     async cancel(ids) {
@@ -120,7 +120,13 @@ function phaseOf(state: string, reason: string): Phase {
     case 'REQUEUE_FED':
     case 'SPECIAL_EXIT':
     case 'RESV_DEL_HOLD':
-      if (hopeless.has(reason)) return { kind: 'hopeless', obstacle: reason };
+      if (hopeless.has(reason)) {
+        const message = `Slurm would never start it (${reason}): ask for less, or for another partition`;
+        return { kind: 'stuck', complaint: { kind: 'refused', message } };
+      }
+      if (reason.startsWith('launch failed')) {
+        return { kind: 'stuck', complaint: { kind: 'lost', message: 'its node could not start it' } };
+      }
       return { kind: 'waiting', obstacle: ordinary.has(reason) ? null : reason };
     case 'NODE_FAIL':
       return over('lost', 'its node failed');
@@ -132,7 +138,7 @@ function phaseOf(state: string, reason: string): Phase {
       return over('lost', 'another cluster took it');
     case 'COMPLETED':
     case 'FAILED':
-      return over('lost', `it ended (${state}) and left no word of how`);
+      return { kind: 'over', complaint: null };
     case 'TIMEOUT':
     case 'DEADLINE':
       return over('timeout', `Slurm ended it at its time limit: give the stage a longer \`timeout\``);
@@ -173,6 +179,11 @@ async function ask(command: string, words: readonly string[], input = ''): Promi
   const said = result.stderr.trim().replaceAll(/^\w+: (error: )?/gm, '');
   if (silence.test(said)) throw new SilentError(`Slurm does not answer \`${command}\`: ${said}`);
   throw new RefusedError(said === '' ? (result.shortMessage ?? `${command} failed`) : said);
+}
+
+/** A question has no wrong answer: whatever keeps Slurm from giving one may pass. */
+function asSilent(thrown: unknown): never {
+  throw thrown instanceof RefusedError ? new SilentError(`Slurm does not answer: ${thrown.message}`) : thrown;
 }
 
 /** The environment of this process, without what an allocation that it may itself run in says about that allocation. */

@@ -1,5 +1,6 @@
 /** A remote as it is used: patience, further attempts, and being left alone for a while when it is out of order. */
 import { createHash } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import { pipeline as joined, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -49,6 +50,8 @@ export interface Link {
 export function openLink(remote: Remote, patienceMs: number, onRest: (problem: string, seconds: number) => void): Link {
   const queue = new PQueue({ concurrency: atOnce });
   const everything = new AbortController();
+  // Each request under way listens.
+  setMaxListeners(0, everything.signal);
   let restsUntil = 0;
   let rests = 0;
 

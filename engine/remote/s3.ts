@@ -17,6 +17,8 @@ export interface BucketOptions {
 
 /** Opens the shared cache in a bucket. Credentials come as the AWS tools take them: from AWS_ACCESS_KEY_ID and the like. */
 export function openBucket({ bucket, prefix, endpoint, region }: BucketOptions): Remote {
+  // The client would tell whoever runs a pipeline, each time, which Node its versions of next year want.
+  process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= 'true';
   const isElsewhere = endpoint !== null || Boolean(process.env.AWS_ENDPOINT_URL_S3 ?? process.env.AWS_ENDPOINT_URL);
   const client = new S3Client({
     ...(endpoint === null ? {} : { endpoint }),

@@ -64,7 +64,7 @@ export async function openSharedCache(
   const answers = new Map<Digest, Promise<TaskRecord | null>>();
   const arriving = new Map<Digest, Promise<boolean>>();
   const sending = new Map<Digest, Promise<void>>();
-  /** What came damaged is sent again though something lies there. */
+  /** What came damaged: it is not asked for again, and is sent though something lies there. */
   const damaged = new Set<Digest>();
   const tally = { taken: 0, takenBytes: 0, sent: 0, sentBytes: 0, unsent: 0 };
 
@@ -106,7 +106,7 @@ export async function openSharedCache(
     if (arrival === undefined) {
       arrival = store
         .isSound(digest, bytes ?? undefined)
-        .then((isHere) => isHere || receive(digest, bytes ?? largestText));
+        .then((isHere) => isHere || (!damaged.has(digest) && receive(digest, bytes ?? largestText)));
       arriving.set(digest, arrival);
       // Only while it is under way: what has arrived is in the store.
       void arrival.catch(() => undefined).finally(() => arriving.delete(digest));

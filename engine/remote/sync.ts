@@ -78,9 +78,8 @@ async function wantedTasks(
   workspace: Workspace,
   graph: Graph,
   targets: readonly string[],
-): Promise<{ tasks: Task[]; facts: Facts }> {
-  const wanted = selectTasks(graph, targets);
-  const tasks = graph.tasks.filter(({ id }) => wanted.has(id));
+): Promise<{ tasks: readonly Task[]; facts: Facts }> {
+  const tasks = selectTasks(graph, targets);
   return { tasks, facts: await readFacts(workspace, tasks) };
 }
 

@@ -57,6 +57,7 @@ const recordSchema = {
     startedAt: { type: 'string', pattern: '^\\d{4}-\\d\\d-\\d\\dT\\d\\d:\\d\\d:\\d\\d(\\.\\d+)?Z$' },
     seconds: { type: 'number', minimum: 0 },
     host: mapOf({ anyOf: [text, { type: 'number' }] }),
+    job: objectOf({ cluster: text, id: text }),
     measurements: mapOf({ anyOf: [text, { type: 'number' }] }),
     run: text,
     task: text,

@@ -6,7 +6,7 @@ import type { AdapterComparison } from '../compare-adapters/comparison.ts';
 import type { FamilyError } from '../quantization-error.ts';
 import { type Evaluation, readEvaluation, requireSameExamples } from '../shared/evaluation.ts';
 import { readFields, reading } from '../shared/fields.ts';
-import { readSeedGrid, type SeedGrid } from '../shared/seed_grid.ts';
+import { readSeedGrid, readSeedGrids, requireSeeds, type SeedGrid } from '../shared/seed_grid.ts';
 import type { StepTimes } from '../time-steps.ts';
 
 /** The axes and values that name the parts of the ladder. */
@@ -31,6 +31,14 @@ export interface Similarity {
   readonly cosines: readonly (readonly (number | null)[])[];
 }
 
+/** LoRA and QLoRA over another axis: how alike they are, and what each says beside LoRA of the same seed. */
+export interface Grid {
+  readonly axis: 'rank' | 'targets';
+  readonly adapters: SeedGrid<AdapterComparison>;
+  readonly lora: SeedGrid<Evaluation>;
+  readonly qlora: SeedGrid<Evaluation>;
+}
+
 export interface Study {
   readonly names: Names;
   readonly seeds: readonly string[];
@@ -40,8 +48,7 @@ export interface Study {
   readonly ablations: SeedGrid<Evaluation>;
   readonly errors: SeedGrid<Errors>;
   readonly summaries: SeedGrid<Summary>;
-  readonly byRank: SeedGrid<AdapterComparison> | null;
-  readonly byTargets: SeedGrid<AdapterComparison> | null;
+  readonly grids: readonly Grid[];
   readonly times: readonly { readonly configuration: string; readonly times: StepTimes }[];
   readonly similarity: Similarity | null;
 }
@@ -54,6 +61,8 @@ interface Inputs {
   readonly summaries: readonly Member[];
   readonly by_rank: readonly Member[] | undefined;
   readonly by_targets: readonly Member[] | undefined;
+  readonly metrics_by_rank: readonly Member[] | undefined;
+  readonly metrics_by_targets: readonly Member[] | undefined;
   readonly times: readonly Member[] | undefined;
   readonly similarity: string | undefined;
 }
@@ -76,14 +85,25 @@ export function readStudy(inputs: Inputs, names: Names): Study {
   const errors = readSeedGrid(inputs.errors, ladder, 'errors', readErrors);
   const summaries = readSeedGrid(inputs.summaries, ladder, 'summaries', readSummary);
   const { seeds } = evaluations;
-  for (const [what, grid] of Object.entries({ adapters, ablations, errors, summaries })) {
-    if (grid.seeds.length === seeds.length && grid.seeds.every((seed, i) => seed === seeds[i])) continue;
-    throw new StageError(
-      `"${what}" has the seeds ${grid.seeds.join(', ')}, and "evaluations" ${seeds.join(', ')}: they are paired by seed`,
+  for (const [what, grid] of Object.entries({ adapters, ablations, errors, summaries }))
+    requireSeeds(grid, seeds, `"${what}"`);
+  const gridOf = (
+    axis: Grid['axis'],
+    alike: readonly Member[] | undefined,
+    said: readonly Member[] | undefined,
+  ): Grid[] => {
+    if (alike === undefined || said === undefined) return [];
+    const metrics = readSeedGrids(
+      said,
+      { group: 'precision', value: axis, seed: names.seed },
+      `metrics_by_${axis}`,
+      readEvaluation,
     );
-  }
-  const byAxis = (members: readonly Member[] | undefined, axis: string, what: string) =>
-    members === undefined ? null : readSeedGrid(members, { value: axis, seed: names.seed }, what, readAdapters);
+    const ofAdapters = readSeedGrid(alike, { value: axis, seed: names.seed }, `by_${axis}`, readAdapters);
+    const [lora, qlora] = [metrics('bf16'), metrics('nf4')];
+    requireSeeds(ofAdapters, lora.seeds, `"by_${axis}"`);
+    return [{ axis, adapters: ofAdapters, lora, qlora }];
+  };
   return {
     names,
     seeds,
@@ -92,8 +112,10 @@ export function readStudy(inputs: Inputs, names: Names): Study {
     ablations,
     errors,
     summaries,
-    byRank: byAxis(inputs.by_rank, 'rank', 'by_rank'),
-    byTargets: byAxis(inputs.by_targets, 'targets', 'by_targets'),
+    grids: [
+      ...gridOf('rank', inputs.by_rank, inputs.metrics_by_rank),
+      ...gridOf('targets', inputs.by_targets, inputs.metrics_by_targets),
+    ],
     times: (inputs.times ?? []).map(({ path, axes }) => ({
       configuration: Object.entries(axes)
         .map(([axis, value]) => (axis === 'targets' ? axisText(value) : `${axis} ${axisText(value)}`))

@@ -6,9 +6,9 @@ import type { AdapterComparison } from '../compare-adapters/comparison.ts';
 import { estimateCells, estimateColumns, number, text } from '../shared/columns.ts';
 import type { Evaluation } from '../shared/evaluation.ts';
 import { formatNumber } from '../shared/format.ts';
-import type { SeedGrid } from '../shared/seed_grid.ts';
+import { lossDrop } from '../shared/loss_drop.ts';
 import { cosineOf, type Gap, meanByPrompt } from './gaps.ts';
-import type { Study } from './inputs.ts';
+import type { Grid, Study } from './inputs.ts';
 
 /** What each control changes, for people. */
 const changes: Readonly<Record<string, string>> = {
@@ -35,7 +35,7 @@ export function ladderTable(study: Study, how: Resampling): Table {
   return {
     name: 'ladder',
     title: 'What a change of one thing does to the same LoRA run',
-    note: `Each row is set against the 16-bit LoRA run with the same ${names.seed}, mean over ${seeds.length} seeds. Token match: teacher-forced, the share of response tokens at which both models' most likely token is the same; greedy match and first divergence are of generated text. Cosine, L2, relative difference and norm ratio are of B A times alpha / r, the embedding cosine of mean-centred response states. ${intervals(how)}`,
+    note: `Each row is set against the 16-bit LoRA run with the same ${names.seed}, mean over ${seeds.length} seeds. Token match: teacher-forced, the share of response tokens at which both models' most likely token is the same; greedy match and first divergence are of generated text (where two models write the same, the first divergence is its length). Cosine, L2, relative difference and norm ratio are of B A times alpha / r, the embedding cosine of mean-centred response states. ${intervals(how)}`,
     columns: [
       text('control', 'Control'),
       text('changed', 'What is changed'),
@@ -157,29 +157,34 @@ function extreme(
   return of(...layers.flatMap(({ outputAngles }) => (outputAngles === null ? [] : [outputAngles[end]])));
 }
 
-/** LoRA against QLoRA, over another axis: rank, or targets. */
-export function updatesByTable(grid: SeedGrid<AdapterComparison>, axis: string, how: Resampling): Table {
+/** LoRA against QLoRA, over another axis: how alike they are, and how alike they speak. */
+export function updatesByTable({ axis, adapters, lora, qlora }: Grid, how: Resampling): Table {
   return {
     name: `updates_by_${axis}`,
-    title: `B A of LoRA and QLoRA with the same seed, by ${axis}`,
-    note: `Mean over ${grid.seeds.length} seeds; alpha / r is the same everywhere, and in every L2. ${intervals(how)}`,
+    title: `LoRA and QLoRA with the same seed, by ${axis}`,
+    note: `Mean over ${adapters.seeds.length} seeds; cosine, L2, relative difference and norm ratio are of B A, with alpha / r the same everywhere and in every L2. Token match: teacher-forced, with the LoRA run. Drop: QLoRA's held-out loss above LoRA's, in percent. ${intervals(how)}`,
     columns: [
       text(axis, axis === 'rank' ? 'Rank' : 'Targets'),
       ...estimateColumns('cosine', 'Cosine', 4),
       number('l2', 'L2', 4),
       number('relative_difference_percent', 'Relative difference %', 2),
       number('norm_ratio', 'Norm ratio', 4),
+      ...estimateColumns('token_match', 'Token match', 4),
+      ...estimateColumns('drop', 'Drop %', 2),
       number('seeds', 'Seeds', 0),
     ],
-    rows: grid.values.map((value): Cell[] => {
-      const ba = grid.of(value);
+    rows: adapters.values.map((value): Cell[] => {
+      const ba = adapters.of(value);
+      const said = qlora.of(value);
       return [
         value,
         ...estimateCells(cosineOf(ba, how)),
         mean(ba.map(({ whole }) => whole.l2)),
         percentOf(ba),
         ratioOf(ba),
-        grid.seeds.length,
+        ...estimateCells(meanByPrompt(said, ({ agreementPerExample }) => agreementPerExample, how)),
+        ...estimateCells(lossDrop(said, lora.of(value), how)),
+        adapters.seeds.length,
       ];
     }),
   };
@@ -299,7 +304,7 @@ export function marginsTable({ evaluations, names, seeds }: Study): Table {
   return {
     name: 'margins',
     title: 'Token match by the margin of the reference',
-    note: `Tokens of all ${seeds.length} seeds, by how far the log-probability of the reference's most likely token is above that of its second (nats). A match that is lost only where the margin is small is lost where the reference hardly decides.`,
+    note: `Tokens of all ${seeds.length} seeds, by how far the log-probability of the reference's most likely token is above that of its second (nats). A match that is lost only where the margin is small is lost where the reference hardly decides. The last bin of each has no upper end.`,
     columns: [
       text('comparison', 'Control'),
       number('margin_from', 'Margin from', 1),

@@ -59,12 +59,12 @@ export function impactVerdict(impact: Impact, rule: ImpactRule, beside: Evidence
   const dropText = `${formatSigned(drop.value, decimalsFor([drop.value]))} %`;
   const much =
     ratio === null
-      ? 'an amount that cannot be set beside seeds'
-      : `${formatNumber(ratio.value, 2)} times what another seed moves it`;
+      ? 'one that cannot be set beside seeds'
+      : `${formatNumber(ratio.value, 2)} times that of another seed`;
   const sentences = [
     alike
-      ? `LoRA and QLoRA learn nearly the same: the cosine of B A is ${formatNumber(cosine!.value, 3)}.`
-      : `The cosine of B A is ${cosine === null ? 'not known' : formatNumber(cosine.value, 3)}, not above ${rule.threshold}; quantization moves it by ${much}.`,
+      ? `LoRA and QLoRA learn nearly the same: the cosine of B A is ${estimateText(cosine, 3)}.`
+      : `The cosine of B A is ${estimateText(cosine, 3)}, not above ${rule.threshold} with its whole interval; the gap that quantization makes in it is ${much}.`,
     harmless
       ? `QLoRA's held-out loss differs by ${dropText}, less than the ${rule.tolerance} % that the rule allows.`
       : `That QLoRA's held-out loss (${dropText}) is within ${rule.tolerance} % of LoRA's cannot be said.`,

@@ -1,7 +1,8 @@
 /** The tables of planned memory: by shape and method beside the formulas, by rank, and beside what runs took. */
 import type { Gpt2Config } from '../../model/config.ts';
 import { parameterCounts } from '../../model/shapes.ts';
-import type { Column, Memory, Table } from '../compare/results.ts';
+import type { Memory, Table } from '../compare/results.ts';
+import { number, text } from '../shared/columns.ts';
 import { type Method, methods, type Setting } from './methods.ts';
 
 /** A named model shape. */
@@ -34,9 +35,6 @@ export interface Published {
   readonly lora: number;
   readonly qlora: number;
 }
-
-const text = (name: string, label: string): Column => ({ name, label, kind: 'text' });
-const number = (name: string, label: string, decimals: number): Column => ({ name, label, kind: 'number', decimals });
 
 /** Plans every method for every shape. */
 export function planMethods(shapes: readonly Shape[], setting: Setting): PlannedMethod[] {

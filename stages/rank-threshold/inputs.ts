@@ -1,8 +1,8 @@
 /** What the rank threshold is judged on: LoRA and QLoRA at every rank, paired by seed, and LoRA beside another seed's. */
 import { type Member, StageError } from '../../engine/stage.ts';
-import { axesText, axisText, type CurveRow, readCurve, readSummary, type Summary } from '../compare/inputs.ts';
+import { type CurveRow, readCurve, readSummary, type Summary } from '../compare/inputs.ts';
 import { type Evaluation, readEvaluation, requireSameExamples } from '../shared/evaluation.ts';
-import { readSeedGrid, type SeedGrid } from '../shared/seed_grid.ts';
+import { readSeedGrid, readSeedGrids, requireSeeds } from '../shared/seed_grid.ts';
 
 /** One rank; lists are in the order of seeds. */
 export interface RankRuns {
@@ -33,15 +33,18 @@ interface Inputs {
 
 /** Reads all of it. @throws StageError when a rank, a precision or a seed is missing somewhere, or examples differ. */
 export function readRanks(inputs: Inputs, names: { readonly reference: string; readonly method: string }): RankGrid {
-  const metrics = byPrecision(inputs.metrics, 'metrics', readEvaluation);
-  const summaries = byPrecision(inputs.summaries, 'summaries', readSummary);
-  const curves = byPrecision(inputs.curves, 'curves', readCurve);
+  const axes = { group: 'precision', value: 'rank', seed: 'seed' };
+  const metrics = readSeedGrids(inputs.metrics, axes, 'metrics', readEvaluation);
+  const summaries = readSeedGrids(inputs.summaries, axes, 'summaries', readSummary);
+  const curves = readSeedGrids(inputs.curves, axes, 'curves', readCurve);
   const noise =
     inputs.noise === undefined
       ? null
       : readSeedGrid(inputs.noise, { value: 'rank', seed: 'seed' }, 'noise', readEvaluation);
   const { reference, method } = names;
-  const values = metrics(reference).values;
+  const { values, seeds } = metrics(reference);
+  for (const [what, grids] of Object.entries({ summaries, curves })) requireSeeds(grids(reference), seeds, `"${what}"`);
+  if (noise !== null) requireSeeds(noise, seeds.slice(1), '"noise" (the seeds without the first)');
   const ranks = values
     .map((value): RankRuns => {
       const rank = Number(value);
@@ -61,33 +64,7 @@ export function readRanks(inputs: Inputs, names: { readonly reference: string; r
     ranks.flatMap(({ lora, qlora, noise: other }) => [...lora, ...qlora, ...(other ?? [])]),
     'metrics',
   );
-  return { ranks, seeds: metrics(reference).seeds };
-}
-
-/** The members of each precision, over rank and seed. */
-function byPrecision<T>(
-  members: readonly Member[],
-  what: string,
-  read: (path: string, whose: string) => T,
-): (precision: string) => SeedGrid<T> {
-  const precisions = new Map<string, Member[]>();
-  for (const member of members) {
-    const { precision } = member.axes;
-    if (precision === undefined)
-      throw new StageError(`a member of "${what}" (${axesText(member.axes)}) has no axis "precision"`);
-    precisions.set(axisText(precision), [...(precisions.get(axisText(precision)) ?? []), member]);
-  }
-  const grids = new Map(
-    [...precisions].map(([precision, own]) => [
-      precision,
-      readSeedGrid(own, { value: 'rank', seed: 'seed' }, what, read),
-    ]),
-  );
-  return (precision) => {
-    const grid = grids.get(precision);
-    if (grid !== undefined) return grid;
-    throw new StageError(`"${what}" has no precision ${precision}, only ${[...grids.keys()].join(', ')}`);
-  };
+  return { ranks, seeds };
 }
 
 function peak(summaries: readonly Summary[]): number {

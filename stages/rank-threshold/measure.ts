@@ -40,10 +40,7 @@ export function measureRanks({ ranks, seeds }: RankGrid, how: Resampling): reado
         : null,
       seedMatch: noise === null ? null : crossedMean(agreements(noise), how, tokens),
       // The pairs of seeds leave out the first, which all of them share: so does the method here.
-      gapRatio:
-        noise === null || noise.length !== qlora.length - 1
-          ? null
-          : crossedRatio(gaps(qlora.slice(1), tokens), gaps(noise, tokens), how),
+      gapRatio: noise === null ? null : crossedRatio(gaps(qlora.slice(1), tokens), gaps(noise, tokens), how),
       loss: { lora: mean(lora.map(({ loss }) => loss)), qlora: mean(qlora.map(({ loss }) => loss)) },
       drop: lossDrop(qlora, lora, how),
       memory,

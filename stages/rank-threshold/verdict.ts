@@ -61,7 +61,7 @@ export function rankVerdict(ranks: readonly MeasuredRank[], grid: RankGrid, rule
   const rises = gain.interval !== null && gain.interval.low > 0;
   const answer =
     star === null
-      ? `No rank up to ${largest.rank} meets the threshold of ${rule.threshold} with its whole interval${rises ? ', but a higher rank brings QLoRA closer to LoRA' : ', and a higher rank does not bring QLoRA closer to LoRA that could be told'}.`
+      ? `No rank up to ${largest.rank} meets the threshold of ${rule.threshold} with its whole interval${rises ? ', but a higher rank brings QLoRA closer to LoRA' : ', and no gain from a higher rank can be told'}.`
       : star === smallest.rank
         ? `Every rank meets the threshold of ${rule.threshold}: none of those tried is too low (token match ${formatNumber(low.tokenMatch.value, 3)} at rank ${smallest.rank}).`
         : `r* is ${star}: it and every larger rank meet the threshold of ${rule.threshold}${rises ? ', and below it QLoRA matches LoRA less' : ', but that rank makes a difference cannot be told from the seeds'}.`;

@@ -93,7 +93,8 @@ export function numberOf({ hypothesis }: Pick<Verdict, 'hypothesis'>): string {
 
 /** A hypothesis without its number. */
 export function hypothesisText({ hypothesis }: Pick<Verdict, 'hypothesis'>): string {
-  return hypothesis.replace(/^H\d+\b[\s:.,–-]*/, '');
+  const text = hypothesis.replace(/^H\d+\b[\s:.,–-]*/, '');
+  return text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 /** A parameter's value as a person writes it: lists with commas, nothing quoted. */

@@ -1,6 +1,6 @@
 /** Failure modes that the numbers show: each is a rule over a table, with its symptom, cause, evidence and mitigation. */
-import type { Cell, Column, Table } from '../compare/results.ts';
-import { formatCell, formatNumber } from '../shared/format.ts';
+import { formatNumber } from '../shared/format.ts';
+import { type Row, rowsOf, tableWith } from '../shared/rows.ts';
 import type { Study } from '../shared/study.ts';
 
 /** Something that went wrong, or that would mislead whoever did not look for it. */
@@ -15,12 +15,6 @@ export interface FailureMode {
   readonly table: string;
 }
 
-/** A table's row by the names of its columns, with each cell as a person is shown it. */
-interface Row {
-  number(name: string): number | null;
-  text(name: string): string;
-}
-
 /** Looks at one table; `find` gives null where the table shows nothing of the kind. */
 interface Rule {
   readonly table: string;
@@ -32,31 +26,27 @@ interface Rule {
 export function failureModes(studies: readonly Study[]): readonly FailureMode[] {
   return rules.flatMap((rule) =>
     studies.flatMap((study) => {
-      const table = study.tables.find(({ name }) => name === rule.table);
-      if (table === undefined || !rule.columns.every((name) => table.columns.some((column) => column.name === name)))
-        return [];
+      const table = tableWith(study.tables, rule.table, rule.columns);
+      if (table === null) return [];
       const found = rule.find(rowsOf(table), study);
       return found === null ? [] : [{ ...found, subject: study.subject, table: table.name }];
     }),
   );
 }
 
-function rowsOf({ columns, rows }: Table): readonly Row[] {
-  const places = new Map(columns.map((column, i) => [column.name, i]));
-  return rows.map((row) => {
-    const cell = (name: string): Cell => row[places.get(name)!] ?? null;
-    return {
-      number: (name) => {
-        const value = cell(name);
-        return typeof value === 'number' ? value : null;
-      },
-      text: (name) => formatCell(cell(name), columns[places.get(name)!] as Column),
-    };
-  });
-}
-
 const interval = (row: Row, name: string) =>
   `${row.text(name)} (${row.text(`${name}_low`)} to ${row.text(`${name}_high`)})`;
+/** The rows that set the methods against runs of another seed altogether, where the table has them. */
+function againstSeeds(rows: readonly Row[]): readonly Row[] {
+  const both = rows.filter((row) => row.text('against') === 'both');
+  return both.length > 0 ? both : rows;
+}
+
+function gapText(rows: readonly Row[]): string {
+  const ratios = rows.map((row) => `${row.text('measure')}: ${interval(row, 'ratio')}`).join('; ');
+  return `Gap between the methods over the gap between seeds: ${ratios}.`;
+}
+
 const list = (words: readonly string[]) => words.join(', ');
 
 const rules: readonly Rule[] = [
@@ -94,17 +84,12 @@ const rules: readonly Rule[] = [
     table: 'gaps',
     columns: ['measure', 'against', 'ratio', 'ratio_low', 'ratio_high'],
     find(rows) {
-      const above = rows.filter((row) => (row.number('ratio_low') ?? 0) > 1);
+      const above = againstSeeds(rows).filter((row) => (row.number('ratio_low') ?? 0) > 1);
       if (above.length === 0) return null;
       return {
         symptom: 'LoRA and QLoRA differ by more than chance.',
         cause: 'The adapter is trained on, and answers to, a base whose weights are rounded.',
-        evidence: above
-          .map(
-            (row) =>
-              `${row.text('measure')}: ${interval(row, 'ratio')} times the gap between runs that differ in ${row.text('against')}`,
-          )
-          .join('; '),
+        evidence: gapText(above),
         mitigation: 'Where this matters, keep the base in 16 bits, or the most sensitive matrices of it.',
       };
     },
@@ -113,17 +98,14 @@ const rules: readonly Rule[] = [
     table: 'gaps',
     columns: ['measure', 'against', 'ratio', 'ratio_low', 'ratio_high'],
     find(rows) {
-      const open = rows.filter((row) => (row.number('ratio_low') ?? 0) <= 1 && (row.number('ratio_high') ?? 0) > 1);
+      const open = againstSeeds(rows).filter(
+        (row) => (row.number('ratio_low') ?? 0) <= 1 && (row.number('ratio_high') ?? 0) > 1,
+      );
       if (open.length === 0) return null;
       return {
         symptom: 'Whether LoRA and QLoRA differ by more than chance cannot be told.',
         cause: 'Too few seeds and prompts for the size of the difference.',
-        evidence: open
-          .map(
-            (row) =>
-              `${row.text('measure')}: ${interval(row, 'ratio')} times the gap between runs that differ in ${row.text('against')}`,
-          )
-          .join('; '),
+        evidence: gapText(open),
         mitigation: 'More seeds: each costs its own runs alone, what is there is not computed again.',
       };
     },
@@ -175,17 +157,18 @@ const rules: readonly Rule[] = [
   },
   {
     table: 'ablations',
-    columns: ['ablation', 'loss_change', 'change_low', 'change_high'],
+    columns: ['ablation', 'adapter', 'change', 'change_low', 'change_high'],
     find(rows) {
-      const worse = rows.filter((row) => (row.number('change_low') ?? 0) > 0);
+      const swapped = rows.filter((row) => /'s adapter on /.test(row.text('ablation')));
+      const worse = swapped.filter((row) => (row.number('change_low') ?? 0) > 0);
       if (worse.length === 0) return null;
       return {
-        symptom: 'A model gets worse when its base is swapped under its adapter, or one of its parts is left out.',
+        symptom: 'A model gets worse when the base under its adapter is swapped.',
         cause: 'An adapter learns on one rounding of the base, and makes up for that one.',
         evidence: worse
           .map(
             (row) =>
-              `${row.text('ablation')}: ${row.text('loss_change')} (${row.text('change_low')} to ${row.text('change_high')}) nats per token`,
+              `${row.text('ablation')}: ${row.text('change')} (${row.text('change_low')} to ${row.text('change_high')}) nats per token`,
           )
           .join('; '),
         mitigation: 'Serve an adapter on the base that it was trained on, in the same precision.',
@@ -201,7 +184,7 @@ const rules: readonly Rule[] = [
       if (all === undefined || ratio <= 1) return null;
       return {
         symptom: 'Rounding moves the weights further than training does.',
-        cause: 'A few hundred steps change a weight by less than half the distance between two of the 16 values.',
+        cause: 'So short a training changes a weight by less than half the distance between two of the 16 values.',
         evidence: `The quantization error is ${all.text('error_of_update')} times as long as the learned update, over all layers.`,
         mitigation: 'Look at the error and the update together: two equal updates do not make two equal models.',
       };
@@ -262,7 +245,9 @@ const rules: readonly Rule[] = [
     table: 'step_time',
     columns: ['configuration', 'relative_speed'],
     find(rows) {
-      const slow = rows.filter((row) => (row.number('relative_speed') ?? 0) > 1.05);
+      const slow = rows.filter(
+        (row) => (row.number('relative_speed') ?? 0) > 1.05 && (row.number('relative_from') ?? 2) > 1,
+      );
       if (slow.length === 0) return null;
       return {
         symptom: 'A training step takes longer on the 4-bit base.',

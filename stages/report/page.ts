@@ -101,7 +101,7 @@ function from(record: number | null): Html {
 
 /** Text whose numbers lead to their lineage. */
 function traced(text: string): Html {
-  const parts = text.split(/((?<![\w.])[+−-]?\d[\d,]*(?:\.\d+)?(?:e[+−-]?\d+)?(?![\w]))/);
+  const parts = text.split(/((?<![\w.])[+−-]?\d+(?:,\d{3})*(?:\.\d+)?(?![\w]| − [a-z]))/);
   return html`${parts.map((part, i) => (i % 2 === 1 ? html`<span class="n">${part}</span>` : part))}`;
 }
 
@@ -110,22 +110,39 @@ const marks = { supported: '✓ supported', partly: '~ partly supported', reject
 function answer(verdicts: readonly ReportVerdict[]): Html {
   if (verdicts.length === 0)
     return html`<div class="card"><p>No hypothesis was judged: these results only describe.</p></div>`;
-  return html`<div class="verdicts">${verdicts.map(verdictCard)}</div>
+  return html`<div class="verdicts">${byHypothesis(verdicts).map(verdictCard)}</div>
 <p class="note">Each verdict follows from a rule that was written before the numbers; it stands with the evidence. What no verdict can say is under <a href="#limits">limits</a>. Click a number for the record that it comes from.</p>`;
 }
 
-function verdictCard(verdict: ReportVerdict): Html {
-  const { measure, outcome, answer, rule, evidence } = verdict;
-  return html`<article class="verdict ${outcome}"${from(verdict.from)}>
-<p class="head"><span class="tag">${numberOf(verdict)}</span><span class="badge">${marks[outcome]}</span></p>
-<h3>${hypothesisText(verdict)}</h3>
+/** One card a hypothesis, with every measure that it was judged by. */
+function verdictCard(verdicts: readonly ReportVerdict[]): Html {
+  const [first] = verdicts as [ReportVerdict];
+  const number = numberOf(first);
+  return html`<article class="verdict ${first.outcome}"${from(first.from)}>
+${number === '' ? html`` : html`<p class="tag">${number}</p>`}<h3>${hypothesisText(first)}</h3>
+${verdicts.map(judgement)}</article>
+`;
+}
+
+function judgement({ measure, outcome, answer, rule, evidence }: ReportVerdict): Html {
+  return html`<div class="judged ${outcome}"><p class="badge">${marks[outcome]}</p>
 <p class="measure">By the ${measure}</p>
 <p class="answer">${traced(answer)}</p>
 <details><summary>Evidence and rule</summary>
 ${definitions(evidence.map(({ label, value }) => [label, traced(value)]))}
-<p class="note">The rule, fixed before the numbers: ${rule}</p></details>
-</article>
+<p class="note">The rule, fixed before the numbers: ${rule}</p></details></div>
 `;
+}
+
+/** Verdicts on one hypothesis together, in the order of the first of each. */
+function byHypothesis(verdicts: readonly ReportVerdict[]): readonly (readonly ReportVerdict[])[] {
+  const groups = new Map<string, ReportVerdict[]>();
+  for (const verdict of verdicts) {
+    const group = groups.get(verdict.hypothesis);
+    if (group === undefined) groups.set(verdict.hypothesis, [verdict]);
+    else group.push(verdict);
+  }
+  return [...groups.values()];
 }
 
 function definitions(entries: readonly (readonly [string, string | Html])[]): Html {

@@ -12,6 +12,8 @@ export interface Fields {
   text(name: string): string;
   texts(name: string): readonly string[];
   flag(name: string): boolean;
+  /** An object of numbers. */
+  map(name: string): Readonly<Record<string, number>>;
   inside(name: string): Fields;
 }
 
@@ -60,6 +62,10 @@ function fieldsOf(value: unknown, what: string): Fields {
       const found = object[name];
       if (typeof found === 'boolean') return found;
       throw new StageError(`${what}: "${name}" is ${show(found)}, neither true nor false.`);
+    },
+    map(name) {
+      const inner = fieldsOf(object[name], `${what}: "${name}"`);
+      return Object.fromEntries(Object.keys(object[name] as object).map((key) => [key, inner.number(key)]));
     },
     inside: (name) => fieldsOf(object[name], `${what}: "${name}"`),
   };

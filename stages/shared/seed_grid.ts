@@ -54,3 +54,39 @@ export function readSeedGrid<T>(
     },
   };
 }
+
+/**
+ * Reads a fan-in over a third axis too: a grid for each of its values.
+ * @returns the grid of a value. @throws StageError as readSeedGrid, and for a value that there is not.
+ */
+export function readSeedGrids<T>(
+  members: readonly Member[],
+  axes: { readonly group: string; readonly value: string; readonly seed: string },
+  what: string,
+  read: (path: string, whose: string) => T,
+): (group: string) => SeedGrid<T> {
+  const groups = new Map<string, Member[]>();
+  for (const member of members) {
+    const value = member.axes[axes.group];
+    if (value === undefined) {
+      throw new StageError(`a member of "${what}" (${axesText(member.axes)}) has no axis "${axes.group}"`);
+    }
+    groups.set(axisText(value), [...(groups.get(axisText(value)) ?? []), member]);
+  }
+  const grids = new Map([...groups].map(([group, own]) => [group, readSeedGrid(own, axes, what, read)]));
+  for (const [group, grid] of grids)
+    requireSeeds(grid, [...grids.values()][0]!.seeds, `"${what}" with ${axes.group} ${group}`);
+  return (group) => {
+    const grid = grids.get(group);
+    if (grid !== undefined) return grid;
+    throw new StageError(`"${what}" has no ${axes.group} ${group}, only ${[...grids.keys()].join(', ')}`);
+  };
+}
+
+/** @throws StageError when a grid's seeds are others, or in another order: what is compared is paired by their place. */
+export function requireSeeds(grid: SeedGrid<unknown>, seeds: readonly string[], what: string): void {
+  if (grid.seeds.length === seeds.length && grid.seeds.every((seed, i) => seed === seeds[i])) return;
+  throw new StageError(
+    `${what} has the seeds ${grid.seeds.join(', ')}, and others have ${seeds.join(', ')}: what is compared is paired by seed`,
+  );
+}

@@ -3,6 +3,7 @@ import { StageError } from '../../engine/stage.ts';
 import { FormatError } from '../../model/format_error.ts';
 import { readJson } from '../../model/json.ts';
 import type { Results, Table, Verdict } from '../compare/results.ts';
+import type { Findings } from './findings.ts';
 
 /** What every study gives, whatever its question. */
 export interface Study {
@@ -13,6 +14,8 @@ export interface Study {
   readonly limits: readonly string[];
   /** What only a comparison has. */
   readonly comparison: Results | null;
+  /** What only a study of ranks has: the threshold, and r*, the rank from which on it is met. */
+  readonly rankRule: { readonly threshold: number; readonly star: number | null } | null;
 }
 
 /** @throws StageError when the file is not JSON, or no results of a study. */
@@ -21,9 +24,14 @@ export function readStudy(path: string): Study {
   if (found.format === 1) {
     const comparison = found as unknown as Results;
     const { verdicts, tables, limits } = comparison;
-    return { subject: subjectOf(comparison), verdicts, tables, limits, comparison };
+    return { subject: subjectOf(comparison), verdicts, tables, limits, comparison, rankRule: null };
   }
-  if (found.format === 2) return { ...(found as unknown as Omit<Study, 'comparison'>), comparison: null };
+  if (found.format === 2) {
+    const { subject, verdicts, tables, limits } = found as unknown as Findings;
+    const { threshold, r_star: star } = found;
+    const isRank = typeof threshold === 'number' && (star === null || typeof star === 'number');
+    return { subject, verdicts, tables, limits, comparison: null, rankRule: isRank ? { threshold, star } : null };
+  }
   throw new StageError(
     `${path} holds no results: "format" is ${JSON.stringify(found.format)}, not 1 or 2. Give the artifact \`results\` of a stage that compares.`,
   );

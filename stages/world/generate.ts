@@ -12,7 +12,13 @@ import { skillProse } from './prose-skills.ts';
 import { storyProse } from './prose-stories.ts';
 import type { InstructionRecord, Task } from './task.ts';
 
-const tasks: readonly Task[] = [...factTasks, ...listTasks, ...numberTasks, ...languageTasks];
+/** The tasks by what they are about, in the order in which all of them are drawn from. */
+const tasksByKind = { facts: factTasks, lists: listTasks, numbers: numberTasks, language: languageTasks } as const;
+
+export type TaskKind = keyof typeof tasksByKind;
+export const taskKinds = Object.keys(tasksByKind) as readonly TaskKind[];
+
+const tasks: readonly Task[] = Object.values(tasksByKind).flat();
 
 /** A few instructions without their answers: the text knows the words of instructions, and leaves following them to be learned. */
 const instructions: Prose = (random) =>
@@ -47,14 +53,26 @@ function isOfTheText({ instruction, input }: InstructionRecord): boolean {
 /**
  * Instruction records, no two with the same instruction and input, and none that the text may hold. Every kind of task is equally likely until its records are used
  * up; lists and sentences alone give more than a million, the most that can be asked for.
+ * @throws RangeError when the kinds asked for do not give as many: none of the last 100,000 drawn was new.
  */
-export function instructionRecords(seed: number, count: number): InstructionRecord[] {
+export function instructionRecords(
+  seed: number,
+  count: number,
+  kinds: readonly TaskKind[] = taskKinds,
+): InstructionRecord[] {
   const random = new Random(seed, 'instructions');
+  const chosen = taskKinds.filter((kind) => kinds.includes(kind)).flatMap((kind) => tasksByKind[kind]);
   const records = new Map<string, InstructionRecord>();
+  let inVain = 0;
   while (records.size < count) {
-    const record = random.pick(tasks)(random);
+    const record = random.pick(chosen)(random);
     const key = `${record.instruction}\n${record.input}`;
-    if (!isOfTheText(record) && !records.has(key)) records.set(key, record);
+    if (!isOfTheText(record) && !records.has(key)) {
+      records.set(key, record);
+      inVain = 0;
+    } else if (++inVain > 100_000) {
+      throw new RangeError(`${kinds.join(', ')} give ${records.size} different records, not ${count}`);
+    }
   }
   return [...records.values()];
 }

@@ -7,6 +7,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  readlinkSync,
   realpathSync,
   rmSync,
   symlinkSync,
@@ -172,4 +173,22 @@ export function leftovers(root: string): string[] {
     list(folder).map((name) => join(folder, name)),
   );
   return [...inside, ...[...list('cache'), ...list('results')].filter((name) => name.endsWith('.tmp'))];
+}
+
+/** Ids of processes that were started for this project: their command line names it, or they work in it. */
+export function processesOf(root: string): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      try {
+        if (pid === process.pid || /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))) return false;
+        return (
+          readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(root) ||
+          readlinkSync(`/proc/${pid}/cwd`).startsWith(root)
+        );
+      } catch {
+        return false;
+      }
+    });
 }

@@ -14,9 +14,9 @@ export interface TestProject {
   remove(): void;
 }
 
-/** A project in a new folder below the system's folder for temporary files. */
-export function makeProject(files: Readonly<Record<string, string>> = {}): TestProject {
-  const root = realpathSync(mkdtempSync(join(tmpdir(), 'pipe-engine-')));
+/** A project in a new folder, below the system's folder for temporary files if no other is given. */
+export function makeProject(files: Readonly<Record<string, string>> = {}, parent = tmpdir()): TestProject {
+  const root = realpathSync(mkdtempSync(join(parent, 'pipe-engine-')));
   const write = (path: string, content: string) => {
     mkdirSync(dirname(join(root, path)), { recursive: true });
     writeFileSync(join(root, path), content);

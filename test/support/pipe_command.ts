@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { onTestFinished } from 'vitest';
 
-const command = join(import.meta.dirname, '..', '..', 'dist', 'pipe.mjs');
+/** The built command. */
+export const pipeCommand = join(import.meta.dirname, '..', '..', 'dist', 'pipe.mjs');
 
 export interface Ended {
   readonly code: number | null;
@@ -44,7 +45,7 @@ export interface PipeOptions {
 /** Runs the command in a folder to its end. */
 export function runPipe(cwd: string, args: readonly string[], { onOut, env }: PipeOptions = {}): Promise<Ended> {
   return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [command, ...args], {
+    const child = spawn(process.execPath, [pipeCommand, ...args], {
       cwd,
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, ...env },
