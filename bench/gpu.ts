@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type CudaExecutable, loadCuda } from '../compile/native_executable.ts';
-import { optimizeForGpu } from '../compile/optimize.ts';
+import { optimize } from '../compile/optimize.ts';
 import { planMemory } from '../compile/plan.ts';
 import { trace } from '../compile/trace.ts';
 import { publishedConfigs } from '../model/config.ts';
@@ -72,7 +72,7 @@ export function main([out, ...peers]: readonly string[]): number {
 function measured(addon: Addon, what: string, make: () => ReturnType<typeof trace>): Measured {
   const before = addon.cudaMemory().free;
   const begun = performance.now();
-  const program = optimizeForGpu(make(), 'bf16');
+  const program = optimize(make(), { gpu: 'bf16' });
   const executable = loadCuda(program, planMemory(program), 'bf16');
   if ('unavailable' in executable) throw new Error(executable.unavailable);
   const loadedAt = performance.now();

@@ -2,7 +2,8 @@
 import { availableParallelism } from 'node:os';
 import type { Precision } from '../native/addon.ts';
 import { loadCuda, loadNative } from './native_executable.ts';
-import { optimize, optimizeForGpu, precisionOf } from './optimize.ts';
+import { optimize, precisionOf } from './optimize.ts';
+import type { Rematerialization } from './passes/rematerialize.ts';
 import { planMemory } from './plan.ts';
 import { printProgram } from './print.ts';
 import type { Executable, Program } from './program.ts';
@@ -21,6 +22,8 @@ export interface LoadOptions {
   readonly threads?: number;
   /** What products are multiplied in on a GPU; by default what the program's weights are stored in. */
   readonly precision?: Precision;
+  /** What is kept for the gradient; by default everything. */
+  readonly rematerialize?: Rematerialization;
   /** Told why `auto` does not run natively; once for each function given, however many programs are loaded. */
   readonly onFallback?: (reason: string) => void;
 }
@@ -35,7 +38,8 @@ const told = new WeakSet<(reason: string) => void>();
 export async function load(program: Program, options: LoadOptions = {}): Promise<Executable> {
   const { device = 'auto', threads = availableParallelism(), onFallback } = options;
   const precision = options.precision ?? precisionOf(program);
-  const finished = device === 'cuda' ? optimizeForGpu(program, precision) : optimize(program);
+  const { rematerialize = 'none' } = options;
+  const finished = optimize(program, { rematerialize, ...(device === 'cuda' ? { gpu: precision } : {}) });
   validate(finished);
   const plan = planMemory(finished);
   if (process.env.PIPE_DEBUG_PROGRAM === '1') process.stderr.write(`${printProgram(finished, plan)}\n`);

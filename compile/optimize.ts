@@ -9,6 +9,7 @@ import { joinLossGradient } from './passes/loss_gradient.ts';
 import { foldNestedScales } from './passes/nested_scales.ts';
 import { joinOptimizerCalls } from './passes/optimizer_calls.ts';
 import { recomputeCheap } from './passes/recompute.ts';
+import { type Rematerialization, rematerializeBlocks } from './passes/rematerialize.ts';
 import { reuseDyingOperands } from './passes/reuse_operands.ts';
 import { attachScratch } from './passes/scratch.ts';
 import { updateStatesInPlace } from './passes/state_updates.ts';
@@ -18,47 +19,38 @@ import type { Call, Program } from './program.ts';
 /** One pass: the same results from a program that needs less. */
 export type Pass = (program: Program) => Program;
 
-/** Views come before the passes that ask when memory is last read; scratch comes last, when calls no longer change. */
-export const passes: readonly Pass[] = [
-  dropDeadCalls,
-  aliasViews,
-  mergeConstants,
-  recomputeCheap,
-  updateStatesInPlace,
-  reuseDyingOperands,
-  attachScratch,
-];
+/** What a program is made ready for, besides running anywhere. */
+export interface Target {
+  /** A GPU that multiplies in this precision, which waits for memory and for launches where a CPU computes. */
+  readonly gpu?: Precision;
+  /** What is kept for the gradient; by default everything. */
+  readonly rematerialize?: Rematerialization;
+}
 
 /**
- * For a GPU, which waits for memory and for launches where a CPU computes: calls are joined, and activations may be bf16.
- * Joining comes when views are known and nothing works in place yet; the optimizer's calls are joined when it does.
+ * The passes for a target. Views come before the passes that ask when memory is last read; scratch comes last, when calls
+ * no longer change. For a GPU calls are joined, when views are known and nothing works in place yet (those of the optimizer
+ * when it does), and activations may be bf16.
  */
-export function gpuPasses(precision: Precision): readonly Pass[] {
+export function passesFor({ gpu, rematerialize = 'none' }: Target): readonly Pass[] {
   return [
     dropDeadCalls,
     aliasViews,
     mergeConstants,
-    fuseAdditions,
-    foldNestedScales,
-    keepAttention,
-    joinLossGradient,
+    ...(rematerialize === 'block' ? [rematerializeBlocks] : []),
+    ...(gpu === undefined ? [] : [fuseAdditions, foldNestedScales, keepAttention, joinLossGradient]),
     recomputeCheap,
     updateStatesInPlace,
-    joinOptimizerCalls,
-    ...(precision === 'bf16' ? [storeInHalves] : []),
+    ...(gpu === undefined ? [] : [joinOptimizerCalls]),
+    ...(gpu === 'bf16' ? [storeInHalves] : []),
     reuseDyingOperands,
     attachScratch,
   ];
 }
 
-/** Takes a traced program through every pass. A program that has been through them comes out as it is. */
-export function optimize(program: Program): Program {
-  return passes.reduce((current, pass) => pass(current), program);
-}
-
-/** The same for a GPU that multiplies in the given precision. */
-export function optimizeForGpu(program: Program, precision: Precision): Program {
-  return gpuPasses(precision).reduce((current, pass) => pass(current), program);
+/** Takes a traced program through every pass for a target. A program that has been through them comes out as it is. */
+export function optimize(program: Program, target: Target = {}): Program {
+  return passesFor(target).reduce((current, pass) => pass(current), program);
 }
 
 /**

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { load } from '../compile/executable.ts';
 import type { HostData } from '../compile/host_access.ts';
 import { loadNative } from '../compile/native_executable.ts';
-import { gpuPasses, optimizeForGpu, precisionOf } from '../compile/optimize.ts';
+import { optimize, passesFor, precisionOf } from '../compile/optimize.ts';
 import { planMemory } from '../compile/plan.ts';
 import type { Executable, Program } from '../compile/program.ts';
 import { trace } from '../compile/trace.ts';
@@ -32,7 +32,7 @@ function countsOf(program: Program): Record<string, number> {
 }
 
 function loadForGpu(program: Program): Executable {
-  const finished = optimizeForGpu(program, 'float32');
+  const finished = optimize(program, { gpu: 'float32' });
   validate(finished);
   const executable = loadNative(finished, planMemory(finished), 2);
   if ('unavailable' in executable) throw new Error(executable.unavailable);
@@ -75,7 +75,7 @@ describe.each(Object.entries(bases))('a LoRA step on a base of %s', (_, matrix) 
     });
 
     test('has one call for the optimizer and one for the loss, keeps what attention computed, and adds nothing apart', () => {
-      const counts = countsOf(optimizeForGpu(program, 'float32'));
+      const counts = countsOf(optimize(program, { gpu: 'float32' }));
       expect(counts).toMatchObject({
         AdamW: 1,
         CrossEntropyWithGradient: 1,
@@ -103,7 +103,7 @@ describe.each(Object.entries(bases))('a LoRA step on a base of %s', (_, matrix) 
       loraTrainingStep({ ...training, matrices: everywhere(matrix), dropout: { rate: 0, seed: 7 } }),
     );
     expect(precisionOf(program)).toBe('bf16');
-    const finished = optimizeForGpu(program, 'bf16');
+    const finished = optimize(program, { gpu: 'bf16' });
     validate(finished);
     const wide = finished.buffers.filter(({ role, shape: [rows] }) => role === 'temporary' && rows === 33);
     const floats = wide.filter(({ storage }) => storage === 'float32').map(({ name }) => name.split(':')[0]);
@@ -118,7 +118,7 @@ describe.each(Object.entries(bases))('a LoRA step on a base of %s', (_, matrix) 
 
 test('a forward pass keeps the sums between its layers in float32', () => {
   const program = trace('logits', logitsStep({ config, matrices: everywhere(bases.bf16), ...shape }));
-  const finished = optimizeForGpu(program, 'bf16');
+  const finished = optimize(program, { gpu: 'bf16' });
   validate(finished);
   const sums = finished.calls.filter(({ kernel, inputs }) => kernel === 'Linear' && inputs.length === 4);
   expect(sums).toHaveLength(2 * config.layers);
@@ -145,7 +145,50 @@ test('a program that has been through them comes out as it is', () => {
     'lora',
     loraTrainingStep({ ...training, matrices: everywhere(bases.nf4), dropout: { rate: 0.1, seed: 7 } }),
   );
-  const finished = optimizeForGpu(program, 'bf16');
-  expect(optimizeForGpu(finished, 'bf16')).toEqual(finished);
-  for (const pass of gpuPasses('bf16')) validate(pass(finished));
+  const finished = optimize(program, { gpu: 'bf16' });
+  expect(optimize(finished, { gpu: 'bf16' })).toEqual(finished);
+  for (const pass of passesFor({ gpu: 'bf16' })) validate(pass(finished));
+});
+
+describe.each([undefined, 'float32'] as const)('blocks computed again (for a GPU in %s)', (gpu) => {
+  const target = gpu === undefined ? {} : { gpu };
+  const deep = { ...config, layers: 5 };
+  const step = (rate: number) =>
+    trace(
+      'lora',
+      loraTrainingStep({
+        ...training,
+        config: deep,
+        matrices: everywhere(bases.nf4),
+        dropout: { rate, seed: 7 },
+      }),
+    );
+  const open = (program: Program): Executable => {
+    validate(program);
+    const executable = loadNative(program, planMemory(program), 2);
+    if ('unavailable' in executable) throw new Error(executable.unavailable);
+    return executable;
+  };
+
+  test.each([0, 0.1])('give the same loss and the same adapters to the bit, with dropout %f', (rate) => {
+    const program = step(rate);
+    const all = contents(bases.nf4, deep);
+    const kept = trained(open(optimize(program, target)), all);
+    const again = trained(open(optimize(program, { ...target, rematerialize: 'block' })), all);
+    expect(again).toEqual(kept);
+  });
+
+  test('take less memory: every block but the last is computed twice', () => {
+    const kept = optimize(step(0), target);
+    const again = optimize(step(0), { ...target, rematerialize: 'block' });
+    const attentions = (program: Program) =>
+      program.calls.filter(({ kernel }) => /^CausalAttention(?:WithLse)?$/.test(kernel)).length;
+    expect([attentions(kept), attentions(again)]).toEqual([5, 9]);
+    expect(planMemory(again).groups.activations).toBeLessThan(0.6 * planMemory(kept).groups.activations);
+  });
+});
+
+test('a program without a loss has no blocks to compute again', () => {
+  const program = trace('logits', logitsStep({ config, matrices: everywhere(bases.bf16), ...shape }));
+  expect(optimize(program, { rematerialize: 'block' })).toEqual(optimize(program));
 });

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { optimize, type Pass, passes } from '../compile/optimize.ts';
+import { optimize, type Pass, passesFor } from '../compile/optimize.ts';
 import { fuseAdditions } from '../compile/passes/additions.ts';
 import { mergeConstants } from '../compile/passes/constants.ts';
 import { dropDeadCalls } from '../compile/passes/dead_calls.ts';
@@ -31,15 +31,18 @@ async function evaluate(program: Program): Promise<Results[]> {
 beforeAll(() => useBackend('cpu'));
 
 describe('passes keep every output and every state, to the bit, over two runs', () => {
-  test.each([...passes, fuseAdditions].map((pass) => [pass.name, pass] as const))('%s alone', async (_, pass: Pass) => {
-    await fc.assert(
-      fc.asyncProperty(randomSteps, async (step) => {
-        const program = trace('random', stepOf(step));
-        expect(await evaluate(pass(program))).toEqual(await evaluate(program));
-      }),
-      { numRuns: 40 },
-    );
-  });
+  test.each([...passesFor({ rematerialize: 'block' }), fuseAdditions].map((pass) => [pass.name, pass] as const))(
+    '%s alone',
+    async (_, pass: Pass) => {
+      await fc.assert(
+        fc.asyncProperty(randomSteps, async (step) => {
+          const program = trace('random', stepOf(step));
+          expect(await evaluate(pass(program))).toEqual(await evaluate(program));
+        }),
+        { numRuns: 40 },
+      );
+    },
+  );
 
   test('all of them, and once more changes nothing', async () => {
     await fc.assert(

@@ -37,17 +37,17 @@ export function everywhere(matrix: Matrix): Matrices {
 }
 
 /** Content of every weight as it is stored, of adapters that do something, and of the inputs of a first step. */
-export function contents(matrix: Matrix): Map<string, HostData> {
+export function contents(matrix: Matrix, model = config): Map<string, HostData> {
   const all = new Map<string, HostData>();
-  const weights = toyWeights(config);
-  for (const [name] of weightShapes(config)) {
+  const weights = toyWeights(model);
+  for (const [name] of weightShapes(model)) {
     // Smaller than a toy's: at width 64 the residual stream would otherwise grow until attention saturates.
     const values = weights.get(name)!.map((value) => (name.includes('ln_') ? value : value / 2));
     const isMatrix = /c_attn\.weight|c_proj\.weight|c_fc\.weight/.test(name);
     if (isMatrix && matrix.kind === 'nf4') addQuantized(all, name, values, matrix.block, matrix.doubleQuantization);
     else all.set(name, roundToBfloat16(values));
   }
-  for (const [name, [rows, columns]] of adapterShapes(config, lora)) {
+  for (const [name, [rows, columns]] of adapterShapes(model, lora)) {
     all.set(name, normals(rows! * columns!, 0.1, 3, name));
   }
   for (const [name, values] of Object.entries(toyText(shape.batch, shape.length, config.vocabSize)))
