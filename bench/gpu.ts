@@ -5,7 +5,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type CudaExecutable, loadCuda } from '../compile/native_executable.ts';
 import { optimize } from '../compile/optimize.ts';
+import type { Rematerialization } from '../compile/passes/rematerialize.ts';
 import { planMemory } from '../compile/plan.ts';
+import type { Program } from '../compile/program.ts';
 import { trace } from '../compile/trace.ts';
 import { publishedConfigs } from '../model/config.ts';
 import type { Family } from '../model/gpt2.ts';
@@ -43,7 +45,7 @@ export function main([out, ...peers]: readonly string[]): number {
     console.log(`nothing is measured: ${unavailable}`);
     return 0;
   }
-  const lora = (matrix: Matrix, rank: number, targets: readonly Family[]) =>
+  const lora = (matrix: Matrix, rank: number, targets: readonly Family[]) => () =>
     trace(
       'lora',
       loraTrainingStep({
@@ -56,9 +58,13 @@ export function main([out, ...peers]: readonly string[]): number {
       }),
     );
   const ours = [
-    measured(addon, 'LoRA, r=8, q k v', () => lora(bf16, 8, attention)),
-    measured(addon, 'QLoRA, r=8, q k v', () => lora(nf4, 8, attention)),
-    measured(addon, 'LoRA, r=16, every matrix', () => lora(bf16, 16, everything)),
+    measured(addon, 'LoRA, r=8, q k v', lora(bf16, 8, attention)),
+    measured(addon, 'QLoRA, r=8, q k v', lora(nf4, 8, attention)),
+    measured(addon, 'LoRA, r=16, every matrix', lora(bf16, 16, everything)),
+    measured(addon, 'LoRA, r=16, q v', lora(bf16, 16, ['q', 'v'])),
+    measured(addon, 'QLoRA, r=16, q v', lora(nf4, 16, ['q', 'v'])),
+    measured(addon, 'LoRA, r=16, q v, blocks computed again', lora(bf16, 16, ['q', 'v']), 'block'),
+    measured(addon, 'QLoRA, r=16, q v, blocks computed again', lora(nf4, 16, ['q', 'v']), 'block'),
     measured(addon, 'decoding a token, NF4', () =>
       trace('decode', decodeStep({ config, matrices: () => nf4, batch: 1, capacity: 512 })),
     ),
@@ -69,10 +75,15 @@ export function main([out, ...peers]: readonly string[]): number {
   return 0;
 }
 
-function measured(addon: Addon, what: string, make: () => ReturnType<typeof trace>): Measured {
+function measured(
+  addon: Addon,
+  what: string,
+  make: () => Program,
+  rematerialize: Rematerialization = 'none',
+): Measured {
   const before = addon.cudaMemory().free;
   const begun = performance.now();
-  const program = optimize(make(), { gpu: 'bf16' });
+  const program = optimize(make(), { gpu: 'bf16', rematerialize });
   const executable = loadCuda(program, planMemory(program), 'bf16');
   if ('unavailable' in executable) throw new Error(executable.unavailable);
   const loadedAt = performance.now();

@@ -79,7 +79,7 @@ cudaDataType_t type_of(Storage storage) { return storage == Storage::bf16 ? CUDA
 // cuBLASLt's C: where nothing is added, it is not read.
 const void* added_of(const Product& p) { return p.added != nullptr ? p.added : p.c.data; }
 
-constexpr size_t most_workspace = size_t{32} << 20;
+constexpr size_t most_workspace = size_t{16} << 20;
 
 }  // namespace
 

@@ -7,10 +7,10 @@ namespace pipe::cuda {
 
 namespace {
 
-// Bytes of a column of the logits that exist at once: 512 rows of halves, or 256 of floats. The program's scratch of 64
+// Bytes of a column of the logits that exist at once: 256 rows of halves, or 128 of floats. The program's scratch of 64
 // rows suits a CPU's caches; here a product of 64 rows would be over before the table, which is read for every chunk, has
 // arrived.
-constexpr int64_t chunk_bytes = 1024;
+constexpr int64_t chunk_bytes = 512;
 constexpr int row_threads = 512;
 
 // Workspace: which rows count, and a chunk's rows and logits. The stride of logits is a multiple of 8, so that rows of
