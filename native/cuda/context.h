@@ -52,6 +52,10 @@ class Context {
     return reinterpret_cast<T*>(take_bytes(static_cast<size_t>(n) * sizeof(T)));
   }
 
+  // What was taken since is free again, for what is queued from now on: the stream runs it later.
+  size_t taken() const { return taken_; }
+  void release_to(size_t taken) { taken_ = taken; }
+
   // Demands that `count` integers at `data` lie in a range in every run.
   void require(const int32_t* data, int64_t count, const Range& range);
   // How many pieces of `chunk` rows hold the rows that have a target (none is negative). A captured graph is for one

@@ -244,7 +244,9 @@ bool multiply_in_parts(Context& context, const Product& p) {
 void multiply(Context& context, const Product& p) {
   if (multiply_in_parts(context, p)) return;
   const Gemms::Chosen& chosen = context.gemms.choose(p);
+  const size_t taken = context.taken();
   void* workspace = context.take<std::byte>(static_cast<int64_t>(chosen.workspace));
+  context.release_to(taken);
   if (context.planning()) return;
   if (p.bias != nullptr)
     check(library().desc_set(chosen.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &p.bias, sizeof p.bias), p,

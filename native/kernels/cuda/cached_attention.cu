@@ -5,7 +5,7 @@ namespace pipe::cuda {
 
 namespace {
 
-constexpr int threads = 256;
+constexpr int threads = 1024;
 
 void require_positions(Context& context, const int32_t* positions, const CacheShape& s) {
   context.require(positions, s.B, {"positions", "the cache holds positions", s.P, false});

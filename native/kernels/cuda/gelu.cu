@@ -15,8 +15,8 @@ struct Sigmoid {
   float complement;  // 1 - value
 
   __device__ explicit Sigmoid(float x) {
-    const float e = expf(fminf(-two_sqrt_2_over_pi * (x + cubic * x * x * x), 87.0f));
-    value = 1 / (1 + e);
+    const float e = __expf(fminf(-two_sqrt_2_over_pi * (x + cubic * x * x * x), 87.0f));
+    value = __fdividef(1.0f, 1 + e);
     complement = e * value;
   }
 };

@@ -7,10 +7,10 @@ namespace pipe::cuda {
 
 namespace {
 
-// Bytes of a column of the logits that exist at once: 256 rows of halves, or 128 of floats. The program's scratch of 64
+// Bytes of a column of the logits that exist at once: 512 rows of halves, or 256 of floats. The program's scratch of 64
 // rows suits a CPU's caches; here a product of 64 rows would be over before the table, which is read for every chunk, has
 // arrived.
-constexpr int64_t chunk_bytes = 512;
+constexpr int64_t chunk_bytes = 1024;
 constexpr int row_threads = 512;
 
 // Workspace: which rows count, and a chunk's rows and logits. The stride of logits is a multiple of 8, so that rows of
@@ -87,14 +87,14 @@ __device__ Normalizer normalizer_of(const In& logits, int64_t first, int64_t V) 
     float most = largest;
 #pragma unroll
     for (int i = 0; i < 8; ++i) most = fmaxf(most, x[i]);
-    total *= expf(largest - most);
+    total *= __expf(largest - most);
 #pragma unroll
-    for (int i = 0; i < 8; ++i) total += expf(x[i] - most);
+    for (int i = 0; i < 8; ++i) total += __expf(x[i] - most);
     largest = most;
   }
   const float of_row = block_max(largest);
   // A thread without a logit has -infinity and 0.
-  return {of_row, block_sum(largest == -INFINITY ? 0.0f : total * expf(largest - of_row))};
+  return {of_row, block_sum(largest == -INFINITY ? 0.0f : total * __expf(largest - of_row))};
 }
 
 // of_row[row] = log softmax(logits)[target], and the same to y[index[row]] where y is given: a block a row.
@@ -132,7 +132,7 @@ __global__ void logits_gradient(Out gradient, In logits, float* of_row, const in
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
       if (v + i == target && of_row != nullptr) of_row[blockIdx.x] = x[i] - n.largest - logf(n.total);
-      x[i] = expf(x[i] - n.largest) * share - (v + i == target ? factor : 0.0f);
+      x[i] = __expf(x[i] - n.largest) * share - (v + i == target ? factor : 0.0f);
     }
     store(gradient, first + v, x);
   }
