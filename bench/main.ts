@@ -9,10 +9,11 @@ import { loadText, machineText } from './machine.ts';
 import { memory } from './memory.ts';
 import { scale } from './scale.ts';
 import { sha256 } from './sha256.ts';
+import { sharedCache } from './shared_cache.ts';
 import { tableOf } from './table.ts';
 import { task } from './task.ts';
 
-const subjects: readonly Subject[] = [loraStep, gemm, task, engine, scale, sha256, memory, diagnostic];
+const subjects: readonly Subject[] = [loraStep, gemm, task, engine, scale, sha256, sharedCache, memory, diagnostic];
 
 const usage = `Usage: npm run bench [-- SUBJECT... [--rounds N]]
 

@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { dirname, join, relative, sep } from 'node:path';
 import { sha256, walk } from './digest.ts';
-import { UsageError } from './errors.ts';
+import { errorCode, UsageError } from './errors.ts';
 import type { EventBody } from './events.ts';
 import type { Graph } from './graph.ts';
 import { isHeldBy, pathProblem } from './paths.ts';
@@ -151,12 +151,36 @@ function place(store: Store, artifact: Artifact, to: string, mayLink: () => bool
   try {
     if (artifact.kind === 'file') give(store.blobPath(artifact.digest), temporary, mayLink);
     else giveFolder(store, artifact.digest, temporary, mayLink);
-    // A folder can neither be renamed over nor take a file's place.
-    if (artifact.kind === 'folder' || statSync(to, { throwIfNoEntry: false })?.isDirectory() === true) removeTree(to);
-    renameSync(temporary, to);
+    takePlace(temporary, to);
   } catch (thrown) {
     removeTree(temporary);
     throw thrown;
+  }
+}
+
+/** How often another run may put the same thing in the place that was just made free. */
+const rivals = 50;
+
+/**
+ * Renames over whatever is there. A folder can neither be renamed over nor take a file's place, so what is there is first moved
+ * aside, whole: another run may be at the same, and nobody removes a folder that the other is renaming.
+ */
+function takePlace(from: string, to: string): void {
+  for (let tries = 1; ; tries++) {
+    try {
+      renameSync(from, to);
+      return;
+    } catch (thrown) {
+      const isTaken = ['ENOTEMPTY', 'EEXIST', 'ENOTDIR', 'EISDIR'].includes(errorCode(thrown) ?? '');
+      if (!isTaken || tries > rivals) throw thrown;
+    }
+    const aside = temporaryFor(`${to}.old`);
+    try {
+      renameSync(to, aside);
+    } catch (thrown) {
+      if (errorCode(thrown) !== 'ENOENT') throw thrown;
+    }
+    removeTree(aside);
   }
 }
 
@@ -199,15 +223,20 @@ function makeWritable(path: string): void {
   chmodSync(path, 0o666 & ~process.umask());
 }
 
+/** Sizes and times of what lies at a path; null when nothing does, or when another run is replacing it. */
 function markOf(path: string): string | null {
-  const stat = statSync(path, { throwIfNoEntry: false });
-  if (stat === undefined) return null;
-  if (stat.isFile()) return `${stat.size}:${stat.mtimeMs}`;
-  const lines = walk(path).map((name) => {
-    const file = statSync(join(path, name));
-    return `${name}:${file.size}:${file.mtimeMs}`;
-  });
-  return sha256(lines.sort().join('\n'));
+  try {
+    const stat = statSync(path);
+    if (stat.isFile()) return `${stat.size}:${stat.mtimeMs}`;
+    const lines = walk(path).map((name) => {
+      const file = statSync(join(path, name));
+      return `${name}:${file.size}:${file.mtimeMs}`;
+    });
+    return sha256(lines.sort().join('\n'));
+  } catch (thrown) {
+    if (errorCode(thrown) === 'ENOENT') return null;
+    throw thrown;
+  }
 }
 
 function removeEmptyParents(path: string, upTo: string): void {

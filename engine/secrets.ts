@@ -71,17 +71,23 @@ export interface Flow {
   end(): Buffer;
 }
 
-/** Replaces the values of secrets, as they are and in the ways that programs commonly write them. */
+/**
+ * Replaces the values of secrets, as they are and in the ways that programs commonly write them: from left to right, at each
+ * place the longest that stands there.
+ */
 export class Masker {
-  /** Longest first: a secret may hold another. As Latin-1, in which every byte is a character. */
+  /** Longest first, since one may begin another. As Latin-1, in which every byte is a character. */
   readonly #needles: readonly string[];
-  readonly #longest: number;
+  readonly #pattern: RegExp;
 
   constructor(secrets: Secrets) {
     const forms = new Set(Object.values(secrets).flatMap(formsOf));
     const bytes = [...forms].map((form) => Buffer.from(form).toString('latin1'));
     this.#needles = bytes.sort((a, b) => b.length - a.length);
-    this.#longest = this.#needles[0]?.length ?? 0;
+    this.#pattern = new RegExp(
+      this.#needles.map((needle) => needle.replaceAll(/[\\^$.*+?()[\]{}|]/g, '\\$&')).join('|'),
+      'g',
+    );
   }
 
   /** Whether there is nothing to mask. */
@@ -98,18 +104,18 @@ export class Masker {
     return this.isIdle ? text : this.bytes(Buffer.from(text)).toString();
   }
 
-  /** Masks what comes in pieces: an end that a secret may begin with is held back until more comes. */
+  /** Masks what comes in pieces, as it would be masked whole: an end that a secret may begin with is held back. */
   flow(): Flow {
     let held = '';
     return {
       take: (piece) => {
-        const text = this.#mask(held + Buffer.from(piece).toString('latin1'));
-        const keep = this.#begun(text);
-        held = text.slice(text.length - keep);
-        return Buffer.from(text.slice(0, text.length - keep), 'latin1');
+        const text = held + Buffer.from(piece).toString('latin1');
+        const decided = this.#decided(text);
+        held = text.slice(decided);
+        return Buffer.from(this.#mask(text.slice(0, decided)), 'latin1');
       },
       end: () => {
-        const rest = Buffer.from(held, 'latin1');
+        const rest = Buffer.from(this.#mask(held), 'latin1');
         held = '';
         return rest;
       },
@@ -117,16 +123,23 @@ export class Masker {
   }
 
   #mask(text: string): string {
-    return this.#needles.reduce((masked, needle) => masked.replaceAll(needle, mask), text);
+    return this.isIdle ? text : text.replaceAll(this.#pattern, mask);
   }
 
-  /** How many characters at the end of a text may be the beginning of a secret. */
-  #begun(text: string): number {
-    for (let length = Math.min(this.#longest - 1, text.length); length > 0; length--) {
-      const end = text.slice(text.length - length);
-      if (this.#needles.some((needle) => needle.length > length && needle.startsWith(end))) return length;
+  /** Up to where no more text can change what is masked: the first place, outside what is masked, that a secret may begin at. */
+  #decided(text: string): number {
+    const longest = this.#needles[0]?.length ?? 0;
+    for (let at = 0; at < text.length; ) {
+      this.#pattern.lastIndex = at;
+      const found = this.#pattern.exec(text);
+      const next = found?.index ?? text.length;
+      for (let place = Math.max(at, text.length - longest + 1); place <= next && place < text.length; place++) {
+        const rest = text.slice(place);
+        if (this.#needles.some((needle) => needle.length > rest.length && needle.startsWith(rest))) return place;
+      }
+      at = next + (found?.[0].length ?? 0);
     }
-    return 0;
+    return text.length;
   }
 }
 

@@ -333,10 +333,16 @@ publish: { c.txt: c.out, s.txt: s.out }
   });
 
   test('are masked however the output is cut into pieces', () => {
-    const text = fc.string({ minLength: 1, maxLength: 8, unit: 'binary' });
+    // Few characters, so that secrets overlap and begin one another; and any.
+    const few = fc.array(fc.constantFrom('a', 'b', '\n', '"', '%'), { minLength: 1, maxLength: 24 });
+    const text = fc.oneof(
+      few.map((parts) => parts.join('')),
+      fc.string({ minLength: 1, maxLength: 12, unit: 'binary' }),
+    );
     fc.assert(
       fc.property(text, fc.array(text), fc.array(fc.nat(12), { maxLength: 20 }), (value, between, cuts) => {
-        fc.pre(!mask.includes(value) && value.trim() !== '');
+        // The mask itself could make up a secret of stars.
+        fc.pre(!value.includes('*') && value.trim() !== '');
         const masker = new Masker({ VALUE: value });
         const whole = Buffer.from(between.join(value));
         const flow = masker.flow();

@@ -72,6 +72,15 @@ running() {
   echo "$alive"
 }
 
+# What watches over a job is a process of its own, which outlives its node to tell the controller of the end.
+steps() {
+  local pid
+  for pid in $(pgrep -x slurmstepd); do
+    tr '\0' '\n' < "/proc/$pid/environ" 2> /dev/null | grep -qxF "SLURM_CONF=$SLURM_CONF" && echo "$pid"
+  done
+  true
+}
+
 case $command in
   up)
     owner=$3
@@ -102,7 +111,11 @@ case $command in
     kill $(pids) 2> /dev/null || true
     for round in $(seq 100); do
       alive=$(running)
-      [ -n "$alive" ] || exit 0
+      if [ -z "$alive" ]; then
+        # shellcheck disable=SC2046
+        kill -9 $(steps) 2> /dev/null || true
+        exit 0
+      fi
       # One that registers with a controller that is gone ignores TERM.
       # shellcheck disable=SC2086
       [ "$round" -ne 50 ] || kill -9 $alive
