@@ -1,5 +1,6 @@
 /** Building blocks of the command line: a command, options that several have, help that shows examples. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { DeviceChoice } from '../engine/devices.ts';
 
 /** Hears the exit code of the command that ran. */
 export type Finish = (code: number) => void;
@@ -12,7 +13,12 @@ export function withRequest(target: Command): Command {
   return target
     .option('--profile <name>', 'take the params of a profile')
     .option('--param <name=value>', 'set a param of the pipeline (YAML or JSON; repeatable)', collect(String))
-    .option('--set <stage.param=value>', 'set a parameter of one stage (repeatable)', collect(String));
+    .option('--set <stage.param=value>', 'set a parameter of one stage (repeatable)', collect(String))
+    .addOption(
+      new Option('--device <device>', 'what trains and evaluates: auto is the GPU, where there is one')
+        .choices(['auto', 'cpu', 'cuda'] satisfies DeviceChoice[])
+        .env('PIPE_DEVICE'),
+    );
 }
 
 /** An option that may be given again and again: the list of its values. */

@@ -1,6 +1,7 @@
 /** Finds out which pipeline is meant, and opens it: the file, its profile and what the command line adds. */
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { basename, extname, join, relative, resolve } from 'node:path';
+import type { DeviceChoice } from '../engine/devices.ts';
 import { UsageError } from '../engine/errors.ts';
 import type { Emit } from '../engine/events.ts';
 import type { Graph } from '../engine/graph.ts';
@@ -15,6 +16,7 @@ export interface RequestOptions {
   readonly profile?: string;
   readonly param?: readonly string[];
   readonly set?: readonly string[];
+  readonly device?: DeviceChoice;
 }
 
 /** A pipeline, opened. */
@@ -63,8 +65,8 @@ export async function openForRun(
 
 /**
  * Opens the pipeline that is to be looked at, and tells targets from its name. A file that is named is asked for afresh: nothing
- * of the last run counts. Without one it is the last run's request, in which options change what they name: a profile
- * takes the place of its profile, params and sets come on top of its own.
+ * of the last run counts. Without one it is the last run's request, in which options change what they name: a profile, or
+ * device, takes the place of its own, params and sets come on top of its own.
  */
 export async function openForLook(
   workspace: Workspace,
@@ -85,17 +87,18 @@ export function openFile(workspace: Workspace, name: string | undefined, options
 function look(workspace: Workspace, file: string | null, options: RequestOptions): Promise<Graph> {
   const last = file === null ? lastRequest(workspace) : null;
   if (last === null) return openGraph(workspace, requestOf(file ?? defaultFile(workspace.project), options));
-  const { profile, param = [], set = [] } = options;
+  const { profile, param = [], set = [], device = last.device ?? 'auto' } = options;
   return openGraph(workspace, {
     file: last.file,
     profile: profile ?? last.profile ?? null,
     params: [...(last.params ?? []), ...param],
     sets: [...(last.sets ?? []), ...set],
+    device,
   });
 }
 
-function requestOf(file: string, { profile, param = [], set = [] }: RequestOptions): GraphRequest {
-  return { file, profile: profile ?? null, params: param, sets: set };
+function requestOf(file: string, { profile, param = [], set = [], device = 'auto' }: RequestOptions): GraphRequest {
+  return { file, profile: profile ?? null, params: param, sets: set, device };
 }
 
 function lastRequest({ memo, project }: Workspace): GraphRequest | null {

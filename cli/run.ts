@@ -1,4 +1,5 @@
 /** `pipe run`: runs what is not up to date, and shows how it goes. */
+import { refuseAbsentDevice } from '../engine/devices.ts';
 import type { ExecutorName } from '../engine/executors/open.ts';
 import { makePlan } from '../engine/plan.ts';
 import { type RunOutcome, runPipeline } from '../engine/run.ts';
@@ -24,6 +25,8 @@ export function run(args: readonly string[], options: RunCommandOptions): Promis
   let report: Report | null = null;
   return withWorkspace(
     async (workspace) => {
+      // A cluster's GPUs are not seen from here.
+      if (options.executor !== 'slurm') refuseAbsentDevice(options.device ?? 'auto');
       const { graph, targets } = await openForRun(workspace, args, options);
       const force = !options.force ? {} : { force: targets.length === 0 ? ('all' as const) : targets };
       if (options.dryRun) {

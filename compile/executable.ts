@@ -1,7 +1,7 @@
 /** Loads a program: on the native runtime where the addon can be had, on TF.js otherwise. */
 import { availableParallelism } from 'node:os';
 import type { Precision } from '../native/addon.ts';
-import { loadCuda, loadNative } from './native_executable.ts';
+import { type CudaExecutable, loadCuda, loadNative } from './native_executable.ts';
 import { optimize, precisionOf } from './optimize.ts';
 import type { Rematerialization } from './passes/rematerialize.ts';
 import { planMemory } from './plan.ts';
@@ -12,7 +12,7 @@ import { validate } from './validate.ts';
 
 /**
  * Where a program can run. `auto` is the native runtime on the CPU, or TF.js's wasm backend on a machine that cannot build it.
- * A GPU must be asked for: it multiplies in bf16, and a task's key does not say so.
+ * A GPU must be asked for: it multiplies in bf16, and only who asks can say so of the result.
  */
 export type Device = 'auto' | 'cuda' | 'cpu-native' | 'tfjs-wasm' | 'tfjs-cpu';
 
@@ -35,6 +35,8 @@ const told = new WeakSet<(reason: string) => void>();
  * With PIPE_DEBUG_PROGRAM=1 in the environment the finished program is listed on stderr.
  * @throws ProgramError if the program is wrong; Error if `cuda` or `cpu-native` is asked for and cannot be had.
  */
+export function load(program: Program, options: LoadOptions & { readonly device: 'cuda' }): Promise<CudaExecutable>;
+export function load(program: Program, options?: LoadOptions): Promise<Executable>;
 export async function load(program: Program, options: LoadOptions = {}): Promise<Executable> {
   const { device = 'auto', threads = availableParallelism(), onFallback } = options;
   const precision = options.precision ?? precisionOf(program);

@@ -164,6 +164,7 @@ async function jobOf(workspace: Workspace, { task, resources }: Execution, attem
     module: pathToFileURL(bundle).href,
     params: task.params,
     cpus: resources.cpu,
+    device: task.device,
     retained,
   };
 }

@@ -1,5 +1,6 @@
 /** Expands a pipeline to its graph: every task, joined and in order, and what is published. */
 import { resolve } from 'node:path';
+import type { Device } from './devices.ts';
 import { type DiagnosticList, locate, type Span } from './diagnostics.ts';
 import { UsageError } from './errors.ts';
 import type { Graph, Publication, StageResolver, Task } from './graph.ts';
@@ -21,6 +22,8 @@ export interface ExpandOptions {
   readonly root: string;
   readonly profile: string | null;
   readonly params: Readonly<Record<string, Json>>;
+  /** What accelerated stages compute on. */
+  readonly device: Device;
   readonly sets: readonly Assignment[];
   readonly resolver: StageResolver;
   readonly checker: SchemaChecker;
@@ -67,6 +70,7 @@ export async function expandPipeline(pipeline: Pipeline, options: ExpandOptions)
         needs: links.needs,
         timeoutSeconds: settings.timeoutSeconds,
         retry: settings.retry,
+        device: settings.device,
         resources: settings.resources,
         location: settings.location,
       });

@@ -1,4 +1,5 @@
 /** The graph that a pipeline file expands to: plain data between the language (parse, expand) and the runtime (plan, run). */
+import type { Device } from './devices.ts';
 import type { Json, StageInterface } from './stage.ts';
 
 /** A place in a pipeline file (its path relative to the root, or absolute outside it); line and column count from 1. */
@@ -68,6 +69,8 @@ export interface Task {
   readonly needs: readonly string[];
   readonly timeoutSeconds: number | null;
   readonly retry: number;
+  /** What it computes on: `cuda` joins the key, and goes with at least one GPU of its own. */
+  readonly device: Device;
   readonly resources: Resources;
   readonly location: Location;
 }

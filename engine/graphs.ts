@@ -1,5 +1,6 @@
 /** Opens the graph of a pipeline file: expanded when something that it depends on has changed, else as it was remembered. */
 import { relative, resolve } from 'node:path';
+import { type DeviceChoice, resolveDevice } from './devices.ts';
 import { type FileMark, markOf, sha256, unchanged } from './digest.ts';
 import type { Graph, StageResolver, Task } from './graph.ts';
 import { canonicalJson } from './manifest.ts';
@@ -15,6 +16,8 @@ export interface GraphRequest {
   readonly params?: readonly string[];
   /** `STAGE.PARAMETER=VALUE`, as given to `--set`. */
   readonly sets?: readonly string[];
+  /** What accelerated stages are to compute on; `auto` if not given. */
+  readonly device?: DeviceChoice;
 }
 
 /** A stage that the expansion asked for, and what the answer was. */
@@ -46,7 +49,8 @@ export async function openGraph(workspace: Workspace, request: GraphRequest): Pr
   // The engine that expanded it counts too: another one may expand it otherwise.
   const engine = [import.meta.filename, markOf(import.meta.filename)];
   const { profile = null, params = [], sets = [] } = request;
-  const id = sha256(canonicalJson([engine, project.root, file, profile, params, sets]));
+  const device = resolveDevice(request.device ?? 'auto');
+  const id = sha256(canonicalJson([engine, project.root, file, profile, params, sets, device]));
   const name = `graphs/${id}`;
   const remembered = memo.read(name) as Remembered | undefined;
   if (remembered !== undefined && (await isCurrent(remembered, stages))) {
@@ -70,6 +74,7 @@ export async function openGraph(workspace: Workspace, request: GraphRequest): Pr
     profile,
     params,
     sets,
+    device,
     resolver,
   });
   const files = loaded.files.map((path) => [path, markOf(path)] as const);

@@ -1,4 +1,5 @@
 /** The door of the language: from a pipeline file and what the command line adds, to the graph. */
+import type { Device } from './devices.ts';
 import { DiagnosticList } from './diagnostics.ts';
 import { expandPipeline } from './expand.ts';
 import type { Graph, StageResolver } from './graph.ts';
@@ -16,6 +17,8 @@ export interface LoadOptions {
   readonly params?: readonly string[];
   /** `STAGE.PARAMETER=VALUE`, as given to `--set`. */
   readonly sets?: readonly string[];
+  /** What accelerated stages compute on; the CPU if not given. */
+  readonly device?: Device;
   readonly resolver: StageResolver;
 }
 
@@ -35,6 +38,7 @@ export async function loadGraph({
   profile = null,
   params = [],
   sets = [],
+  device = 'cpu',
   resolver,
 }: LoadOptions): Promise<LoadedGraph> {
   const diagnostics = new DiagnosticList();
@@ -49,6 +53,7 @@ export async function loadGraph({
     root,
     profile,
     params: values,
+    device,
     sets: setAssignments,
     resolver,
     checker,

@@ -99,6 +99,7 @@ export function manifestOf(task: Task, around: Surroundings): Manifest {
     action: action.kind === 'uses' ? { uses: action.stage } : { run: action.command, shell: action.shell },
     code: action.kind === 'uses' ? around.code(action.module) : null,
     params,
+    ...(task.device === 'cuda' ? { device: task.device } : {}),
     env: task.env,
     ...(task.secrets.length === 0
       ? {}

@@ -1,18 +1,12 @@
 /** Resource pools: tasks are admitted in order of priority while cpu, gpu and memory last. */
-import { readdirSync } from 'node:fs';
 import { availableParallelism, totalmem } from 'node:os';
 import PQueue, { type Queue, type QueueAddOptions } from 'p-queue';
+import { machineGpus } from './devices.ts';
 import type { Resources } from './graph.ts';
 
-/** What this machine offers: its cores, the NVIDIA devices it shows, and nine tenths of its memory. */
+/** What this machine offers: its cores, its GPUs, and nine tenths of its memory. */
 export function machineResources(): Resources {
-  let gpu = 0;
-  try {
-    gpu = readdirSync('/dev').filter((name) => /^nvidia\d+$/.test(name)).length;
-  } catch {
-    // No /dev, no devices.
-  }
-  return { cpu: availableParallelism(), gpu, memory: Math.floor(totalmem() * 0.9) };
+  return { cpu: availableParallelism(), gpu: machineGpus().length, memory: Math.floor(totalmem() * 0.9) };
 }
 
 /** What of a pool's total a task is granted; cpu and memory beyond the total mean all of it. Null when it needs GPUs that are not there. */

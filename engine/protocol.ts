@@ -1,4 +1,5 @@
 /** What the engine and its worker processes say to each other. */
+import type { Device } from './devices.ts';
 import type { Failure } from './events.ts';
 import type { Command } from './graph.ts';
 import type { Json, Member, StageInterface } from './stage.ts';
@@ -15,6 +16,7 @@ export interface StageJob {
   /** Variables like those of `env` whose values are masked in what the stage writes. */
   readonly secrets: Readonly<Record<string, string>>;
   readonly cpus: number;
+  readonly device: Device;
   /** The task's private folder, which becomes the working directory. */
   readonly folder: string;
   /** Made, like `retained`, when the stage asks for it. */

@@ -13,6 +13,8 @@ export interface Manifest {
   /** Digest of the code listing (a blob: source file or npm package -> digest or version); null for a command. */
   readonly code: Digest | null;
   readonly params: Readonly<Record<string, Json>>;
+  /** What an accelerated stage computed on; absent for the CPU, and for stages that use nothing else. */
+  readonly device?: 'cuda';
   readonly env: Readonly<Record<string, string>>;
   /** Secret -> its keyed fingerprint; absent where there are none. */
   readonly secrets?: Readonly<Record<string, string>>;

@@ -1,6 +1,7 @@
 /** Evaluates what a stage's entry says of each of its tasks: command, parameters, environment, limits. */
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { Device } from './devices.ts';
 import { type DiagnosticList, locate, type Span } from './diagnostics.ts';
 import type { Scope } from './evaluate.ts';
 import { toText, typeName } from './functions.ts';
@@ -22,6 +23,8 @@ export type Settings = Omit<Task, 'id' | 'stage' | 'axes' | 'inputs' | 'needs'>;
 export interface SettingsContext {
   readonly root: string;
   readonly params: Readonly<Record<string, Json>>;
+  /** What accelerated stages compute on. */
+  readonly device: Device;
   /** `--set` values by stage. */
   readonly sets: ReadonlyMap<string, readonly Assignment[]>;
   readonly checker: SchemaChecker;
@@ -43,6 +46,7 @@ export function stageSettings(stage: ExpandedStage, context: SettingsContext): (
   const env = textMap(declaration.env, context);
   const secrets = secretsOf(declaration, context);
   const environment = module?.interface.environment ?? [];
+  const device = module?.interface.accelerated === true ? context.device : 'cpu';
   const outputs = outputsOf(stage, context);
   const timeout = quantity(
     declaration.timeout,
@@ -60,7 +64,7 @@ export function stageSettings(stage: ExpandedStage, context: SettingsContext): (
     'how many times to try again',
     context,
   );
-  const resourcesOf = resourcesGetter(declaration, context);
+  const resourcesOf = resourcesGetter(declaration, device === 'cuda' ? 1 : 0, context);
   return ({ matrix }) => {
     const scope: Scope = { params: context.params, matrix };
     const found = {
@@ -84,6 +88,7 @@ export function stageSettings(stage: ExpandedStage, context: SettingsContext): (
       outputs: found.outputs,
       timeoutSeconds: found.timeoutSeconds,
       retry: found.retry,
+      device,
       resources: found.resources,
       location,
     };
@@ -95,15 +100,20 @@ function isComplete<T extends object>(values: T): values is { [K in keyof T]: Ex
   return true;
 }
 
-function resourcesGetter({ cpu, gpu, memory }: StageDeclaration, context: SettingsContext): Getter<Task['resources']> {
+/** @param leastGpus how many GPUs a task has though its entry names none, or fewer. */
+function resourcesGetter(
+  { cpu, gpu, memory }: StageDeclaration,
+  leastGpus: number,
+  context: SettingsContext,
+): Getter<Task['resources']> {
   const threads = quantity(cpu, 1, wholeNumber(1), 'a whole number above 0', 'how many CPU threads', context);
   const devices = quantity(gpu, 0, wholeNumber(0), 'a whole number', 'how many GPUs', context);
   const bytes = quantity(memory, 0, parseBytes, 'a size', 'write 512MB, 2GB, 1.5GiB or a number of bytes', context);
-  const otherwise: Task['resources'] = { cpu: 1, gpu: 0, memory: 0 };
+  const otherwise: Task['resources'] = { cpu: 1, gpu: leastGpus, memory: 0 };
   if (cpu === null && gpu === null && memory === null) return () => otherwise;
   return (scope) => {
     const resources = { cpu: threads(scope), gpu: devices(scope), memory: bytes(scope) };
-    return isComplete(resources) ? resources : undefined;
+    return isComplete(resources) ? { ...resources, gpu: Math.max(leastGpus, resources.gpu) } : undefined;
   };
 }
 

@@ -68,6 +68,8 @@ export interface StageContext<P, I, O> {
   readonly outputs: { readonly [K in keyof O]: string };
   /** How many CPU threads the task was granted. */
   readonly cpus: number;
+  /** What to compute on: `cuda` only for an accelerated stage, which then sees no GPUs but those that the task was granted. */
+  readonly device: 'cpu' | 'cuda';
   /** A folder for temporary files; removed when the task ends. */
   readonly scratch: string;
   /** A folder of this stage that outlives tasks (partial downloads): it may save work, never change a result. */
@@ -99,11 +101,16 @@ export interface Stage<
    * they must not change a result. What is not named here, nor under a pipeline's `env:` or `secrets:`, a stage does not see.
    */
   readonly environment?: readonly string[];
+  /** Whether it can compute on a GPU. Where a run does, each of its tasks has one for itself, and the key names the device. */
+  readonly accelerated?: boolean;
   run(context: StageContext<P, I, O>): Promise<void> | void;
 }
 
 /** What the planner needs of a stage: everything but the code that runs. Plain data, kept in the memo. */
-export type StageInterface = Pick<Stage, 'description' | 'params' | 'inputs' | 'outputs' | 'environment'>;
+export type StageInterface = Pick<
+  Stage,
+  'description' | 'params' | 'inputs' | 'outputs' | 'environment' | 'accelerated'
+>;
 
 /** An error that a stage throws for bad input: shown to the user without a stack trace. */
 export class StageError extends Error {

@@ -6,7 +6,7 @@ import type { Json } from './stage.ts';
 
 /** One thing that differs between two manifests; undefined stands for what one of them does not have. */
 export interface Difference {
-  readonly what: 'action' | 'parameter' | 'env' | 'secret' | 'input' | 'source' | 'code' | 'output';
+  readonly what: 'action' | 'device' | 'parameter' | 'env' | 'secret' | 'input' | 'source' | 'code' | 'output';
   /** The parameter, variable, input, source file or output. */
   readonly name: string;
   readonly old: Json | undefined;
@@ -45,6 +45,7 @@ export function differencesOf(
       new: asJson(now.action),
     });
   }
+  compare('device', { device: before.device ?? 'cpu' }, { device: now.device ?? 'cpu' });
   compare('parameter', before.params, now.params);
   compare('env', before.env, now.env);
   compare('secret', before.secrets ?? {}, now.secrets ?? {});
@@ -128,7 +129,7 @@ function differenceLine({ what, name, old, new: next }: Difference): string {
     const became = old === undefined ? 'is new' : next === undefined ? 'is gone' : 'has another value';
     return `secret ${name} ${became}`;
   }
-  const subject = what === 'code' ? name : `${what} ${name}`;
+  const subject = what === 'code' || what === 'device' ? name : `${what} ${name}`;
   if (old === undefined) return `${subject} is new: ${show(next)}`;
   if (next === undefined) return `${subject} is gone (was ${show(old)})`;
   return `${subject} changed: ${show(old)} -> ${show(next)}`;

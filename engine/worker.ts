@@ -85,8 +85,10 @@ async function importStage(module: string): Promise<Stage> {
 
 async function describe(module: string): Promise<Description> {
   try {
-    const { description, params, inputs, outputs, environment } = await importStage(module);
-    return { interface: JSON.parse(JSON.stringify({ description, params, inputs, outputs, environment })) };
+    const { description, params, inputs, outputs, environment, accelerated } = await importStage(module);
+    return {
+      interface: JSON.parse(JSON.stringify({ description, params, inputs, outputs, environment, accelerated })),
+    };
   } catch (thrown) {
     return { problem: thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown) };
   }
@@ -105,6 +107,7 @@ async function runStage(job: StageJob, signal: AbortSignal): Promise<Complaint |
       inputs: job.inputs as never,
       outputs: job.outputs,
       cpus: job.cpus,
+      device: job.device,
       get scratch() {
         return made(job.scratch);
       },

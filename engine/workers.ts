@@ -13,6 +13,8 @@ export interface Worker {
   /** The file that all output of the process goes to; emptied when a task begins. */
   readonly log: string;
   readonly isAlive: boolean;
+  /** The GPUs that it was bound to: its CUDA_VISIBLE_DEVICES; null where it was not bound. */
+  readonly gpus: string | null;
   /** Imports a bundled module and gives its interface. */
   describe(module: string): Promise<Description>;
   /** Runs one task. Resolves with null when it finished, else with the complaint; a process that died is one. */
@@ -26,15 +28,16 @@ export interface Worker {
 /**
  * Starts a worker process. It leads its own process group, so that what it starts can be ended with it, and writes
  * straight to the log: a task that prints a gigabyte costs the engine no memory, and a crash leaves its last words.
+ * @param gpus its CUDA_VISIBLE_DEVICES, for all its life: CUDA reads it once; null leaves that of this process.
  */
-export async function startWorker(entry: string, log: string): Promise<Worker> {
+export async function startWorker(entry: string, log: string, gpus: string | null = null): Promise<Worker> {
   const output = openSync(log, 'a');
   const child = fork(entry, [String(process.pid)], {
     stdio: ['ignore', output, output, 'ipc'],
     execArgv: ['--enable-source-maps'],
     serialization: 'advanced',
     detached: true,
-    env: commonEnvironment(),
+    env: { ...commonEnvironment(), ...(gpus === null ? {} : { CUDA_VISIBLE_DEVICES: gpus }) },
   });
   let alive = true;
   let settle: ((answer: { reply: Reply } | { died: Complaint }) => void) | null = null;
@@ -77,6 +80,7 @@ export async function startWorker(entry: string, log: string): Promise<Worker> {
   return {
     pid: child.pid ?? 0,
     log,
+    gpus,
     get isAlive() {
       return alive;
     },
@@ -127,8 +131,8 @@ function describeSignal(signal: NodeJS.Signals): string {
 
 /** The workers of one run. */
 export interface Workers {
-  /** An idle worker, or a new one. */
-  take(): Promise<Worker>;
+  /** An idle worker that is bound to these GPUs, or a new one. */
+  take(gpus: string | null): Promise<Worker>;
   /** Gives a worker back; one that has died is forgotten. */
   give(worker: Worker): void;
   stopAll(): Promise<void>;
@@ -147,14 +151,16 @@ export function openWorkers(entry: () => Promise<string>, folder: string, prefix
     rmSync(worker.log, { force: true });
   };
   return {
-    async take() {
-      for (let worker = idle.pop(); worker !== undefined; worker = idle.pop()) {
-        if (worker.isAlive) return worker;
-        forget(worker);
+    async take(gpus) {
+      for (let at = idle.length - 1; at >= 0; at--) {
+        if (idle[at]!.gpus !== gpus) continue;
+        const [worker] = idle.splice(at, 1);
+        if (worker!.isAlive) return worker!;
+        forget(worker!);
       }
       started += 1;
       const log = join(folder, `${prefix}-worker-${started}.log`);
-      const worker = await startWorker(await entry(), log);
+      const worker = await startWorker(await entry(), log, gpus);
       all.add(worker);
       return worker;
     },

@@ -1,6 +1,7 @@
 /** Stage: measures a model on held-out records, beside a reference: loss, agreement, KL, greedy match, embedding cosine. */
 import { writeFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
+import type { Executable } from '../compile/program.ts';
 import { defineStage, StageError } from '../engine/stage.ts';
 import { evaluationBatches } from '../model/batches.ts';
 import { readDataset } from '../model/dataset.ts';
@@ -17,6 +18,7 @@ const batch = 4;
 
 export default defineStage({
   description: 'Measures a model on held-out records, beside a reference model (the 16-bit one) if there is one.',
+  accelerated: true,
   params: {
     examples: { type: 'integer', minimum: 1, default: 100, description: 'Held-out examples that are measured.' },
     greedy_examples: {
@@ -49,14 +51,14 @@ export default defineStage({
     const length = rowLength([examples], model.config.contextLength);
 
     const started = performance.now();
-    const programs = await Promise.all(
-      (reference === null || reference === model ? [model] : [model, reference]).map(async (frozen) => {
-        const program = await loadStep('logits step', logitsStep({ ...frozen, batch, length }), context);
-        frozen.writeTo(program);
-        program.write('positions', rowPositions(batch, length));
-        return program;
-      }),
-    );
+    const programs: Executable[] = [];
+    for (const frozen of reference === null || reference === model ? [model] : [model, reference]) {
+      const name = frozen === model ? 'logits step' : "the reference's logits step";
+      const program = await loadStep(name, logitsStep({ ...frozen, batch, length }), context);
+      frozen.writeTo(program);
+      program.write('positions', rowPositions(batch, length));
+      programs.push(program);
+    }
     const forced = new TeacherForced(model.config);
     let done = 0;
     for (const { tokens, targets } of evaluationBatches(examples, { batch, length })) {

@@ -15,6 +15,7 @@ import { adamW, runTraining } from './shared/training.ts';
 
 export default defineStage({
   description: 'Trains a whole GPT-2 on a text, from scratch; the checkpoint is written in 16 bits.',
+  accelerated: true,
   params: {
     layers: { type: 'integer', minimum: 1, default: 4, description: 'Transformer blocks.' },
     width: { type: 'integer', minimum: 8, default: 128, description: 'Channels of the residual stream.' },
@@ -31,6 +32,12 @@ export default defineStage({
     max_grad_norm: { type: 'number', minimum: 0, default: 1, description: 'Gradients are clipped to it; 0: never.' },
     eval_every: { type: 'integer', minimum: 1, default: 250, description: 'Held-out loss after every so many steps.' },
     eval_tokens: { type: 'integer', minimum: 1, default: 32768, description: 'Held-out tokens that are measured.' },
+    precision: {
+      type: 'string',
+      enum: ['float32', 'bf16'],
+      default: 'float32',
+      description: 'What products are multiplied in; bf16 needs a GPU. Weights and sums are float32 in both.',
+    },
     seed: {
       type: 'integer',
       minimum: 0,
@@ -48,13 +55,18 @@ export default defineStage({
   },
   async run(context) {
     const { params, inputs, outputs } = context;
-    const { batch, length, seed } = params;
+    const { batch, length, seed, precision } = params;
+    if (precision === 'bf16' && context.device === 'cpu') {
+      throw new StageError(
+        'precision bf16 needs a GPU, and this runs on the CPU: run with --device cuda, or set it to float32',
+      );
+    }
     const data = await refusingBadInput(() => readTextDataset(inputs.data));
     const config = modelSizes(params, data.meta.vocabSize);
     refuseShortText(data.splits, length);
 
     const step = pretrainingStep({ config, batch, length, adamw: adamW(params, params.beta2) });
-    const training = await loadStep('pretraining step', step, context);
+    const training = await loadStep('pretraining step', step, context, precision);
     const names = [...weightShapes(config).keys()];
     for (const [name, { data }] of initialWeights(config, seed)) training.write(name, data);
     training.write('positions', rowPositions(batch, length));

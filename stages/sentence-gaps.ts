@@ -16,6 +16,7 @@ const batch = 8;
 
 export default defineStage({
   description: 'Measures how much likelier a model finds one sentence of a pair than the other (a bias probe).',
+  accelerated: true,
   params: {},
   inputs: { model: { description: 'Checkpoint folder, 16-bit or quantized, with its tokenizer.' } },
   outputs: {

@@ -1,6 +1,7 @@
 /** Stage: how long a training step takes on each of several bases, in turns on one machine. Its result is a measurement: it differs from run to run. */
 import { cpus } from 'node:os';
 import { setImmediate } from 'node:timers/promises';
+import { openGpu } from '../compile/gpu.ts';
 import type { Executable } from '../compile/program.ts';
 import { defineStage } from '../engine/stage.ts';
 import { batches } from '../model/batches.ts';
@@ -9,6 +10,7 @@ import { writeJson } from '../model/json.ts';
 import { axisText } from './compare/inputs.ts';
 import { refusingBadInput } from './shared/bad_input.ts';
 import { rowLength } from './shared/examples.ts';
+import type { Host } from './shared/executables.ts';
 import { loadLoraTraining } from './shared/lora_training.ts';
 import { readModel, refuseOtherVocabulary } from './shared/model_folder.ts';
 import { parseTargets } from './shared/targets.ts';
@@ -17,15 +19,23 @@ import { adamW } from './shared/training.ts';
 /** What the stage writes. */
 export interface StepTimes {
   readonly format: 1;
-  /** Processor and threads, and what computed. */
+  /** Processor and threads, or the GPU; and what computed. */
   readonly machine: string;
   readonly backend: string;
   /** Seconds of each timed step, round by round, by the base's name. */
   readonly seconds: Readonly<Record<string, readonly number[]>>;
 }
 
+function machineText({ device, cpus: threads }: Pick<Host, 'device' | 'cpus'>): string {
+  const gpu = device === 'cuda' ? openGpu() : null;
+  if (gpu !== null && 'name' in gpu) return gpu.name;
+  const processor = cpus()[0]?.model.trim() ?? 'unknown processor';
+  return `${processor}, ${threads} ${threads === 1 ? 'thread' : 'threads'}`;
+}
+
 export default defineStage({
   description: 'Times a training step on several bases, in turns, on the machine at hand.',
+  accelerated: true,
   params: {
     targets: { type: 'string', default: 'q+v', description: 'As in train.' },
     rank: { type: 'integer', minimum: 1, default: 8, description: 'Rank of each adapter.' },
@@ -78,9 +88,7 @@ export default defineStage({
     }
     const { backend } = programs[0]!.program;
     for (const { program } of programs) program.dispose();
-    const processor = cpus()[0]?.model.trim() ?? 'unknown processor';
-    const machine = `${processor}, ${context.cpus} ${context.cpus === 1 ? 'thread' : 'threads'}`;
-    const times: StepTimes = { format: 1, machine, backend, seconds };
+    const times: StepTimes = { format: 1, machine: machineText(context), backend, seconds };
     writeJson(outputs.times, times);
   },
 });

@@ -21,6 +21,7 @@ import { type Seeds, seedsOf } from './train/seeds.ts';
 
 export default defineStage({
   description: 'Trains LoRA adapters on a frozen base; on a base in NF4 this is QLoRA.',
+  accelerated: true,
   params: {
     targets: {
       type: 'string',

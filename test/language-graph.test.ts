@@ -62,6 +62,7 @@ describe('a graph', () => {
       needs: [],
       timeoutSeconds: null,
       retry: 0,
+      device: 'cpu',
       resources: { cpu: 1, gpu: 0, memory: 0 },
       location: { file: 'p.yaml', line: 7, column: 3 },
     });

@@ -2,6 +2,7 @@
 import { mkdirSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { machineGpus } from '../devices.ts';
 import type { Executor } from '../executor.ts';
 import type { Resources } from '../graph.ts';
 import { thisHost } from '../host.ts';
@@ -10,7 +11,7 @@ import { readLog } from '../logs.ts';
 import { removeTree } from '../store.ts';
 import { endStragglers, newestProcess } from '../stragglers.ts';
 import { supervised } from '../supervise.ts';
-import { openWorkers } from '../workers.ts';
+import { openWorkers, type Worker } from '../workers.ts';
 
 let places = 0;
 
@@ -51,6 +52,8 @@ export function openLocal(
     work,
     `${identityText(self())}-${run}`,
   );
+  // Where more are pretended than there are, they are numbered on.
+  const gpus = Array.from({ length: total.gpu }, (_, index) => machineGpus()[index] ?? String(index));
   return {
     total,
     jobs,
@@ -60,10 +63,13 @@ export function openLocal(
       return { home, remove: () => removeAttempt(home) };
     },
     underWay: () => Promise.resolve(null),
-    async run({ job, timeoutSeconds, place }, listener, signal) {
-      const worker = await workers.take();
-      const before = newestProcess();
+    async run({ job, resources, timeoutSeconds, place }, listener, signal) {
+      // The pools have seen to it that there are enough.
+      const held = gpus.splice(0, resources.gpu).sort();
+      let worker: Worker | null = null;
       try {
+        worker = await workers.take(held.length === 0 ? null : held.join(','));
+        const before = newestProcess();
         listener.started(worker.log);
         const startedAt = new Date();
         const begun = performance.now();
@@ -73,7 +79,8 @@ export function openLocal(
         const seconds = (performance.now() - begun) / 1000;
         return { complaint, log: readLog(worker.log), startedAt, seconds, host: thisHost(), job: null };
       } finally {
-        workers.give(worker);
+        if (worker !== null) workers.give(worker);
+        gpus.unshift(...held);
       }
     },
     close: () => workers.stopAll(),

@@ -1,21 +1,62 @@
-/** Loads programs for a stage: on the threads that its task was granted, saying what they run on. */
+/** Loads programs for a stage: on the device that its task computes on, saying what that is and what memory they take there. */
 import { load } from '../../compile/executable.ts';
+import { type Gpu, openGpu } from '../../compile/gpu.ts';
+import { peakMemory } from '../../compile/memory.ts';
+import type { CudaExecutable } from '../../compile/native_executable.ts';
 import type { Executable } from '../../compile/program.ts';
 import { trace } from '../../compile/trace.ts';
+import { StageError } from '../../engine/stage.ts';
 import type { Step } from '../../model/scope.ts';
+import type { Precision } from '../../native/addon.ts';
 
 /** What of a stage's context loading needs. */
 export interface Host {
   readonly cpus: number;
+  readonly device: 'cpu' | 'cuda';
   warn(message: string): void;
   measure(name: string, value: number | string): void;
 }
 
-/** Traces a step and loads its program; the record says which backend it ran on. */
-export async function loadStep(name: string, step: Step, host: Host): Promise<Executable> {
-  const executable = await load(trace(name, step), { threads: host.cpus, onFallback: host.warn });
+/**
+ * Traces a step and loads its program; the record says which backend it ran on. On a GPU it also says which one, and in bytes what
+ * memory the program takes: as planned by group, the runtime's workspace, and all of the GPU that is in use before and after.
+ * @param precision what a GPU multiplies in; by default what the program's weights are stored in.
+ * @throws StageError when there is no GPU that can be used.
+ */
+export async function loadStep(name: string, step: Step, host: Host, precision?: Precision): Promise<Executable> {
+  const program = trace(name, step);
+  if (host.device === 'cpu') {
+    const executable = await load(program, { threads: host.cpus, onFallback: host.warn });
+    host.measure('backend', executable.backend);
+    return executable;
+  }
+  const gpu = openGpu();
+  if ('unavailable' in gpu) {
+    throw new StageError(`no GPU can be used: ${gpu.unavailable}; \`--device cpu\` computes on the CPU`);
+  }
+  const before = gpu.usedBytes();
+  const executable = await load(program, { device: 'cuda', ...(precision === undefined ? {} : { precision }) });
   host.measure('backend', executable.backend);
+  host.measure('GPU', gpu.name);
+  if (!known.has(host)) {
+    known.add(host);
+    host.measure('GPU bytes in use before', before);
+  }
+  measureMemory(name, executable, gpu, before, host);
   return executable;
+}
+
+/** Tasks that have said what was in use before their first program. */
+const known = new WeakSet<Host>();
+
+function measureMemory(name: string, executable: CudaExecutable, gpu: Gpu, before: number, host: Host): void {
+  const { total, ...groups } = peakMemory(executable.plan);
+  const used = gpu.usedBytes();
+  for (const [group, bytes] of Object.entries(groups)) host.measure(`${name}: planned bytes of ${group}`, bytes);
+  host.measure(`${name}: planned bytes`, total);
+  host.measure(`${name}: workspace bytes`, executable.workspaceBytes);
+  host.measure(`${name}: bytes as the driver sees them`, used - before);
+  host.measure('GPU bytes in use', used);
 }
 
 /** The place of each token in its row: [0 .. length) for each of `batch` rows. */

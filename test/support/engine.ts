@@ -68,6 +68,7 @@ export function makeTask(root: string, id: string, stage: string, more: Partial<
     needs: [],
     timeoutSeconds: null,
     retry: 0,
+    device: 'cpu',
     resources: { cpu: 1, gpu: 0, memory: 0 },
     location: { file: join(root, 'pipelines/test.yaml'), line: 1, column: 1 },
     ...more,

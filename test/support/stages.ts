@@ -58,6 +58,7 @@ export function openWorkshop(): Workshop {
         params: { ...Object.fromEntries(defaults), ...given.params } as never,
         inputs: (given.inputs ?? {}) as never,
         outputs: outputs as never,
+        device: 'cpu',
         cpus: 1,
         scratch,
         retained,
