@@ -378,7 +378,14 @@ describe('pretrain', () => {
   });
 });
 
-describe('pretrain, given too little', () => {
+describe('pretrain, given what it cannot do', () => {
+  it('refuses bf16 on the CPU, which would compute it in float32', async () => {
+    const params = { layers: 1, width: 32, heads: 2, context: 16, length: 16, steps: 1, batch: 1, precision: 'bf16' };
+    await expect(runner.run(pretrain, { params, inputs: { data: text, tokenizer: home } })).rejects.toThrow(
+      'precision bf16 needs a GPU, and this runs on the CPU: run with --device cuda, or set it to float32',
+    );
+  });
+
   it('names the split that has no whole sequence', async () => {
     const params = { layers: 1, width: 32, heads: 2, context: 512, length: 300, steps: 1, batch: 1 };
     await expect(runner.run(pretrain, { params, inputs: { data: text, tokenizer: home } })).rejects.toThrow(

@@ -53,8 +53,9 @@ export async function runTraining(run: TrainingRun): Promise<CurvePoint[]> {
     if (takesStep) program.write('step', Int32Array.of(step));
     const started = performance.now();
     program.run();
-    seconds += (performance.now() - started) / 1000;
+    // On a GPU it is reading that waits for the step to be done.
     const [loss, gradientNorm] = [program.read('loss')[0]!, program.read('norm')[0]!];
+    seconds += (performance.now() - started) / 1000;
     if (!Number.isFinite(loss) || !Number.isFinite(gradientNorm)) {
       throw new StageError(
         `the loss is ${loss} and the gradient's norm ${gradientNorm} at step ${step}: lower lr (${schedule.peak}), or look at the data and the base for what is not a number`,

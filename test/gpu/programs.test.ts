@@ -117,7 +117,7 @@ onGpu('on a GPU', () => {
     decoding.dispose();
   });
 
-  test('`auto` stays on the CPU: a key that does not name the device must not hide what was computed in bf16', async () => {
+  test('`auto` stays on the CPU: only who asks for the GPU can say so in a key', async () => {
     const executable = await load(trace('copy', (scope) => ({ y: scope.input('x', [1], 'float32') })));
     expect(executable.backend).toBe('cpu-native');
     executable.dispose();
