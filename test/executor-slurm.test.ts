@@ -107,21 +107,22 @@ const shape = `import { writeFileSync } from 'node:fs';
 import { defineStage } from 'pipe/stage';
 export default defineStage({
   description: 'Says what it was given.',
+  accelerated: true,
   params: { n: { type: 'integer', description: 'any number' } },
   inputs: {},
   outputs: { shape: { path: 'shape.json', description: 'what it was given' } },
-  async run({ params, outputs, cpus, log, warn, progress, measure }) {
+  async run({ params, outputs, cpus, device, log, warn, progress, measure }) {
     log('number ' + params.n);
     if (params.n === 1) warn('one is a small number');
     progress(1, 2);
     measure('number', params.n);
     const gpus = process.env.CUDA_VISIBLE_DEVICES;
-    writeFileSync(outputs.shape, JSON.stringify({ number: params.n, cpus, gpus }));
+    writeFileSync(outputs.shape, JSON.stringify({ number: params.n, cpus, device, gpus }));
   },
 });
 `;
 
-test('a matrix is one array; resources become cpus, memory and GPUs; the record names job and node', async () => {
+test('a matrix is one array; resources and the device become cpus, memory and GPUs; the record names job and node', async () => {
   project.write('stages/shape.ts', shape);
   project.write(
     'pipelines/p.yaml',
@@ -131,7 +132,7 @@ stages:
     uses: shape
     matrix: { n: [1, 2, 3] }
     with: { n: '\${{ matrix.n }}' }
-    resources: { cpu: 2, gpu: 1, memory: 300MB }
+    resources: { cpu: 2, memory: 300MB }
     timeout: 10m
   list:
     run: 'echo "$CUDA_VISIBLE_DEVICES" > \${{ out.devices }}; cat \${{ in.all }} > \${{ out.list }}'
@@ -144,7 +145,7 @@ publish:
   'devices.txt': list.devices
 `,
   );
-  const { code, events, executed } = await project.run([...slurm], cluster.environment);
+  const { code, events, executed } = await project.run([...slurm, '--device', 'cuda'], cluster.environment);
   expect(code).toBe(0);
   expect(executed).toEqual(['list', 'shape[n=1]', 'shape[n=2]', 'shape[n=3]']);
   const jobs = new Map(of(events, 'task-queued').map(({ task, job }) => [task, job.id]));
@@ -174,14 +175,14 @@ publish:
     .filter((text) => text !== '')
     .map((text) => JSON.parse(`${text}}`));
   // A node with two CPUs holds one of them at a time: each sees the first GPU of its own.
-  expect(given).toEqual([1, 2, 3].map((number) => ({ number, cpus: 2, gpus: '0' })));
+  expect(given).toEqual([1, 2, 3].map((number) => ({ number, cpus: 2, device: 'cuda', gpus: '0' })));
   expect(project.read('results/p/devices.txt')).toBe('0,1\n');
   expect(of(events, 'warning').map(({ message }) => message)).toEqual(['one is a small number']);
   expect(of(events, 'task-measured').map(({ value }) => value)).toHaveLength(3);
   expect((await project.pipe(['log', 'shape[n=2]'])).stdout).toBe('number 2\n');
   expect(attempts()).toEqual([]);
   // The next run asks nobody.
-  const again = await project.pipe(['run', ...slurm], { SLURM_CONF: '/nowhere' });
+  const again = await project.pipe(['run', ...slurm, '--device', 'cuda'], { SLURM_CONF: '/nowhere' });
   expect(again.stdout).toMatch(/^p: up to date/);
 });
 

@@ -186,9 +186,11 @@ function runSection({ facts, lineage }: Report): Html {
   const { records } = lineage;
   const seconds = records.reduce((sum, record) => sum + record.seconds, 0);
   const machines = [...new Set(records.map(({ machine }) => machine))];
+  const gpus = [...new Set(records.flatMap(({ measurements }) => measurements.GPU ?? []))];
   const made: readonly (readonly [string, string])[] = [
     ['Tasks', `${records.length}, ${Math.round(seconds).toLocaleString('en-US')} s of work together`],
     [machines.length === 1 ? 'Machine' : 'Machines', machines.join('; ')],
+    ...(gpus.length === 0 ? [] : [['GPU', gpus.join('; ')] as const]),
   ];
   return html`<div class="card">${definitions(records.length === 0 ? facts : [...facts, ...made])}</div>
 ${
