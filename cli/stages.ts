@@ -48,6 +48,7 @@ function listing(all: readonly ResolvedStage[]): readonly string[] {
 
 function description({ name, module, interface: declared }: ResolvedStage, root: string): string {
   const lines = [paint('bold', name), wrap(declared.description, columns(), '  '), `  ${relative(root, module)}`];
+  if (declared.accelerated === true) lines.push('  computes on a GPU, where there is one');
   const { params, inputs, outputs } = declared;
   const longest = Math.max(...[params, inputs, outputs].flatMap(Object.keys).map(({ length }) => length));
   const section = <S extends { readonly description: string }>(

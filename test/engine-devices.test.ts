@@ -1,7 +1,8 @@
 /** Accelerated tasks with GPUs that are only pretended: the device they are told, those that they see, how many run, and their keys. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
+import { machineGpus } from '../engine/devices.ts';
 import { folderWith, runPipe } from './support/pipe_command.ts';
 
 /** Says what it is told to compute on and which GPUs it sees, and for how long it had them. */
@@ -65,6 +66,24 @@ function project() {
 function together(all: readonly Seen[]): number {
   return Math.max(...all.map(({ from }) => all.filter((other) => other.from <= from && from < other.to).length));
 }
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
+
+test.each([
+  ['3', undefined, ['0', '1', '2']],
+  ['8', '5,GPU-7f', ['5', 'GPU-7f']],
+  ['1', '5,GPU-7f', ['5']],
+  ['2', '0,0', ['0', '0']],
+  ['8', '2,-1,3', ['2']],
+  ['8', '', []],
+  ['0', '0', []],
+])('PIPE_GPUS=%s and CUDA_VISIBLE_DEVICES=%s offer %j', (offered, visible, names) => {
+  vi.stubEnv('PIPE_GPUS', offered);
+  vi.stubEnv('CUDA_VISIBLE_DEVICES', visible);
+  expect(machineGpus()).toEqual(names);
+});
 
 test('without a GPU, auto is the CPU', async () => {
   const all = await project().seen([], { PIPE_GPUS: '0' });

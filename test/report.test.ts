@@ -91,6 +91,7 @@ describe('the page', () => {
     ];
     expect(text).toContain(`${results.verdicts[0]!.hypothesis} ✓ supported By the increase in held-out loss`);
     expect(text).toContain(results.verdicts[0]!.rule);
+    expect(text).toContain('GPU A graphics card');
     const places = order.map((part) => text.indexOf(part));
     expect(places).not.toContain(-1);
     expect(places).toEqual(places.toSorted((a, b) => a - b));

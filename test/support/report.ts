@@ -37,7 +37,7 @@ function record(task: string, producers: AncestryRecord['producers'], members: r
     startedAt: '2026-01-02T03:04:05.678Z',
     seconds: 1.5,
     host: { name: 'host', platform: 'linux-x64', cpu: 'A processor', cores: 2, node: 'v20' },
-    measurements: { 'seconds per step': 0.125 },
+    measurements: { 'seconds per step': 0.125, GPU: 'A graphics card' },
     run: 'run',
     producers,
     sources: {},
