@@ -79,14 +79,17 @@ export class TeacherForced {
     for (let start = 0; start < targets.length; start += length) {
       const rows = Array.from({ length }, (_, i) => start + i).filter((row) => targets[row]! >= 0);
       if (rows.length === 0) continue;
+      const before = { agreed: this.#agreed, kl: this.#kl };
       let loss = 0;
-      for (const row of rows) loss += this.#loss(model.logits, row, targets[row]!);
+      for (const row of rows) {
+        const mine = this.#normalizer(model.logits, row);
+        loss += mine.logSum - model.logits[row * this.#vocabSize + targets[row]!]!;
+        if (reference !== null) this.#compare(model.logits, mine, reference.logits, row);
+      }
       this.#lossPerExample.push(loss / rows.length);
       this.#tokensPerExample.push(rows.length);
       if (reference === null) continue;
       this.#compared += rows.length;
-      const before = { agreed: this.#agreed, kl: this.#kl };
-      for (const row of rows) this.#compare(model.logits, reference.logits, row);
       this.#agreementPerExample.push((this.#agreed - before.agreed) / rows.length);
       this.#klPerExample.push((this.#kl - before.kl) / rows.length);
       this.#pooled.push({ model: this.#pool(model.hidden, rows), reference: this.#pool(reference.hidden, rows) });
@@ -120,16 +123,14 @@ export class TeacherForced {
     return this.#byMargin.map((counts, i) => ({ from: marginStarts[i]!, to: marginStarts[i + 1] ?? null, ...counts }));
   }
 
-  #loss(logits: Float32Array, row: number, target: number): number {
-    const start = row * this.#vocabSize;
-    return normalizer(logits, start, start + this.#vocabSize).logSum - logits[start + target]!;
+  #normalizer(logits: Float32Array, row: number): Normalizer {
+    return normalizer(logits, row * this.#vocabSize, (row + 1) * this.#vocabSize);
   }
 
   /** Adds one token's agreement and KL. */
-  #compare(logits: Float32Array, reference: Float32Array, row: number): void {
+  #compare(logits: Float32Array, mine: Normalizer, reference: Float32Array, row: number): void {
     const [start, end] = [row * this.#vocabSize, (row + 1) * this.#vocabSize];
-    const mine = normalizer(logits, start, end);
-    const theirs = normalizer(reference, start, end);
+    const theirs = this.#normalizer(reference, row);
     const agrees = mine.top === theirs.top;
     if (agrees) this.#agreed++;
     // A margin of logits that are no numbers falls in no bin; their KL is no number either, and the model is refused.
@@ -153,15 +154,16 @@ export class TeacherForced {
   }
 }
 
-/**
- * The logarithm of the sum of exponentials of logits start .. end, the index of the largest (the first of equals), and how far it
- * is above the second.
- */
-function normalizer(
-  logits: Float32Array,
-  start: number,
-  end: number,
-): { readonly logSum: number; readonly top: number; readonly margin: number } {
+interface Normalizer {
+  /** The logarithm of the sum of exponentials. */
+  readonly logSum: number;
+  /** The place of the largest logit (the first of equals), and how far it is above the second. */
+  readonly top: number;
+  readonly margin: number;
+}
+
+/** Of logits start .. end. */
+function normalizer(logits: Float32Array, start: number, end: number): Normalizer {
   let top = start;
   let second = Number.NEGATIVE_INFINITY;
   for (let i = start + 1; i < end; i++) {
