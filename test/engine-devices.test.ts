@@ -137,3 +137,22 @@ test('a GPU that is asked for and not there is refused before anything runs', as
   expect(wrong.code).toBe(2);
   expect(wrong.err).toContain('PIPE_GPUS is how many GPUs tasks may have, not "two"');
 });
+
+test('after a failure on a GPU the next attempt has a new process: nothing of the first is left in its memory', async () => {
+  const flaky = probe.replace('{ writeFileSync }', '{ appendFileSync, readFileSync, writeFileSync }').replace(
+    /async run.*$/s,
+    `run({ retained, outputs }) {
+    appendFileSync(retained + '/pids', process.pid + ' ');
+    const pids = readFileSync(retained + '/pids', 'utf8').trim().split(' ');
+    if (pids.length === 1) throw new Error('the first attempt');
+    writeFileSync(outputs.out, JSON.stringify(pids));
+  },
+});
+`,
+  );
+  const text = `stages: { flaky: { uses: flaky, retry: 1 } }\npublish: { pids.json: flaky.out }\n`;
+  const folder = folderWith({ 'stages/flaky.ts': flaky, 'pipelines/p.yaml': text });
+  expect((await runPipe(folder.root, ['run'], { env: { PIPE_GPUS: '1' } })).code).toBe(0);
+  const pids = JSON.parse(readFileSync(join(folder.root, 'results/p/pids.json'), 'utf8')) as string[];
+  expect(new Set(pids).size).toBe(2);
+});

@@ -77,6 +77,8 @@ export function openLocal(
         // A worker that was ended could not end what had left its process group.
         if (!worker.isAlive) endStragglers(place.home, before, worker.pid);
         const seconds = (performance.now() - begun) / 1000;
+        // What a failed task has left in a GPU's memory goes with the process.
+        if (complaint !== null && held.length > 0) await worker.stop();
         return { complaint, log: readLog(worker.log), startedAt, seconds, host: thisHost(), job: null };
       } finally {
         if (worker !== null) workers.give(worker);
