@@ -3,8 +3,10 @@ import { describe } from 'vitest';
 import { loadAddon } from '../../native/addon.ts';
 
 const loaded = loadAddon();
-const unavailable = 'unavailable' in loaded ? loaded.unavailable : loaded.cudaUnavailable();
-if (unavailable !== undefined) console.warn(`the GPU tests are skipped: ${unavailable}`);
+
+/** Why no GPU can be used, if so. */
+export const gpuUnavailable = 'unavailable' in loaded ? loaded.unavailable : loaded.cudaUnavailable();
+if (gpuUnavailable !== undefined) console.warn(`the GPU tests are skipped: ${gpuUnavailable}`);
 
 /** A group of tests that need a GPU. */
-export const onGpu = unavailable === undefined ? describe : describe.skip;
+export const onGpu = gpuUnavailable === undefined ? describe : describe.skip;
