@@ -66,7 +66,7 @@ export default defineStage({
     refuseShortText(data.splits, length);
 
     const step = pretrainingStep({ config, batch, length, adamw: adamW(params, params.beta2) });
-    const training = await loadStep('pretraining step', step, context, precision);
+    const training = await loadStep('pretraining step', step, context, { precision });
     const names = [...weightShapes(config).keys()];
     for (const [name, { data }] of initialWeights(config, seed)) training.write(name, data);
     training.write('positions', rowPositions(batch, length));

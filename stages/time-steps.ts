@@ -61,7 +61,15 @@ export default defineStage({
       refuseOtherVocabulary(base, data.meta);
       length = rowLength([train], base.config.contextLength);
       const adamw = adamW({ weight_decay: 0, max_grad_norm: 1 }, 0.999);
-      const options = { lora, dropout: { rate: 0, seed: 0 }, adamw, batch: params.batch, length, init: 0 };
+      const options = {
+        lora,
+        dropout: { rate: 0, seed: 0 },
+        adamw,
+        batch: params.batch,
+        length,
+        init: 0,
+        rematerialize: 'none' as const,
+      };
       programs.push({
         name: axisText(axes[params.axis] ?? path),
         program: await loadLoraTraining(base, options, context),

@@ -1,6 +1,7 @@
 /** Stage: trains low-rank adapters on a frozen base: LoRA on a 16-bit one, QLoRA on a quantized one. */
 import { writeFileSync } from 'node:fs';
 import { peakMemory } from '../compile/memory.ts';
+import { type Rematerialization, rematerializations } from '../compile/passes/rematerialize.ts';
 import { defineStage } from '../engine/stage.ts';
 import { writeAdapter } from '../model/adapter.ts';
 import { batches, evaluationBatches } from '../model/batches.ts';
@@ -58,6 +59,13 @@ export default defineStage({
       minimum: 0,
       default: 0,
       description: "Another number: other first values of A, with the seed's order.",
+    },
+    rematerialize: {
+      type: 'string',
+      enum: rematerializations,
+      default: 'none',
+      description:
+        'block: computes each block of layers again for its gradient; slower, less memory, the same adapter.',
     },
     repeat: {
       type: 'integer',
@@ -124,6 +132,7 @@ interface Options extends AdamWOptions {
   readonly batch: number;
   readonly dropout: number;
   readonly eval_examples: number;
+  readonly rematerialize: Rematerialization;
 }
 
 /**
@@ -136,7 +145,7 @@ async function openTraining(
   seeds: Seeds,
   context: Host & { readonly params: Options; readonly inputs: { readonly base: string } },
 ) {
-  const { batch, dropout, eval_examples } = context.params;
+  const { batch, dropout, eval_examples, rematerialize } = context.params;
   const base = await refusingBadInput(() => readModel(context.inputs.base));
   refuseOtherVocabulary(base, data.meta);
   const { config, matrices, quantized } = base;
@@ -150,6 +159,7 @@ async function openTraining(
       dropout: { rate: dropout, seed: seeds.order },
       adamw: adamW(context.params, 0.999),
       init: seeds.init,
+      rematerialize,
       ...sizes,
     },
     context,

@@ -238,6 +238,18 @@ describe('train and evaluate', () => {
     expect(dropped.losses.validation).toEqual([null, null, null, null, expect.closeTo(dropped.last, 4)]);
   });
 
+  it('computes blocks of layers again for the same adapter, to the bit, in less memory', async () => {
+    const run = async (rematerialize: string) => {
+      const params = { ...training, steps: 3, rematerialize };
+      const { outputs } = await runner.run(train, { params, inputs: { base, data } });
+      const weights = readFileSync(join(outputs.adapter!, 'adapter_model.safetensors'));
+      return { weights, memory: JSON.parse(readFileSync(outputs.summary!, 'utf8')).memory.activations as number };
+    };
+    const [kept, again] = [await run('none'), await run('block')];
+    expect(again.weights.equals(kept.weights)).toBe(true);
+    expect(again.memory).toBeLessThan(kept.memory);
+  });
+
   it('measures the held-out loss after every so many steps and after the last, and changes nothing by it', async () => {
     const run = async (eval_every: number) => {
       const params = { ...training, steps: 7, warmup: 2, schedule: 'constant', eval_every };

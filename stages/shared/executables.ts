@@ -1,5 +1,5 @@
 /** Loads programs for a stage: on the device that its task computes on, saying what that is and what memory they take there. */
-import { load } from '../../compile/executable.ts';
+import { type LoadOptions, load } from '../../compile/executable.ts';
 import { type Gpu, openGpu } from '../../compile/gpu.ts';
 import { peakMemory } from '../../compile/memory.ts';
 import type { CudaExecutable } from '../../compile/native_executable.ts';
@@ -7,7 +7,6 @@ import type { Executable } from '../../compile/program.ts';
 import { trace } from '../../compile/trace.ts';
 import { StageError } from '../../engine/stage.ts';
 import type { Step } from '../../model/scope.ts';
-import type { Precision } from '../../native/addon.ts';
 
 /** What of a stage's context loading needs. */
 export interface Host {
@@ -20,13 +19,17 @@ export interface Host {
 /**
  * Traces a step and loads its program; the record says which backend it ran on. On a GPU it also says which one, and in bytes what
  * memory the program takes: as planned by group, the runtime's workspace, and all of the GPU that is in use before and after.
- * @param precision what a GPU multiplies in; by default what the program's weights are stored in.
  * @throws StageError when there is no GPU that can be used.
  */
-export async function loadStep(name: string, step: Step, host: Host, precision?: Precision): Promise<Executable> {
+export async function loadStep(
+  name: string,
+  step: Step,
+  host: Host,
+  options: Pick<LoadOptions, 'precision' | 'rematerialize'> = {},
+): Promise<Executable> {
   const program = trace(name, step);
   if (host.device === 'cpu') {
-    const executable = await load(program, { threads: host.cpus, onFallback: host.warn });
+    const executable = await load(program, { ...options, threads: host.cpus, onFallback: host.warn });
     host.measure('backend', executable.backend);
     return executable;
   }
@@ -35,7 +38,7 @@ export async function loadStep(name: string, step: Step, host: Host, precision?:
     throw new StageError(`no GPU can be used: ${gpu.unavailable}; \`--device cpu\` computes on the CPU`);
   }
   const before = gpu.usedBytes();
-  const executable = await load(program, { device: 'cuda', ...(precision === undefined ? {} : { precision }) });
+  const executable = await load(program, { ...options, device: 'cuda' });
   host.measure('backend', executable.backend);
   host.measure('GPU', gpu.name);
   if (!known.has(host)) {

@@ -1,4 +1,5 @@
 /** Loads the program that trains adapters, ready for its first step: weights, fresh adapters and positions in place. */
+import type { Rematerialization } from '../../compile/passes/rematerialize.ts';
 import type { Executable } from '../../compile/program.ts';
 import { initialAdapters, type LoraConfig } from '../../model/lora.ts';
 import type { AdamW } from '../../model/optimizer.ts';
@@ -14,13 +15,16 @@ interface Options {
   readonly length: number;
   /** Draws A's first values. */
   readonly init: number;
+  /** What is kept for the gradient. */
+  readonly rematerialize: Rematerialization;
 }
 
 /** Inputs that are left to write before a run: those of `loraTrainingStep` but the positions. */
 export async function loadLoraTraining(base: FrozenModel, options: Options, host: Host): Promise<Executable> {
   const { config, matrices } = base;
-  const { lora, batch, length, init } = options;
-  const training = await loadStep('LoRA training step', loraTrainingStep({ config, matrices, ...options }), host);
+  const { lora, batch, length, init, rematerialize } = options;
+  const step = loraTrainingStep({ config, matrices, ...options });
+  const training = await loadStep('LoRA training step', step, host, { rematerialize });
   base.writeTo(training);
   for (const [name, values] of initialAdapters(config, lora, init)) training.write(name, values);
   training.write('positions', rowPositions(batch, length));
