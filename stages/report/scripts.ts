@@ -1,7 +1,7 @@
 /** The scripts of the page: vega-embed as it was bundled at installation, and the page's own, bundled from their sources. */
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
+import { build, stop } from 'esbuild';
 import vega from '../../dist/vega-embed.mjs';
 import type { Scripts } from './page.ts';
 
@@ -20,6 +20,8 @@ export async function pageScripts(): Promise<Scripts> {
     charset: 'utf8',
     logLevel: 'silent',
   });
+  // Its process would outlive the task otherwise.
+  await stop();
   return { vega: inElement(vega), own: inElement(outputFiles[0]!.text) };
 }
 
