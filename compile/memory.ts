@@ -1,6 +1,6 @@
 /** The peak memory of a program, in bytes by group: exact, and known without running it or having the machine that will. */
 import type { Step } from '../model/scope.ts';
-import { optimize } from './optimize.ts';
+import { optimize, type Target } from './optimize.ts';
 import { planMemory } from './plan.ts';
 import type { Buffer, Plan } from './program.ts';
 import { trace } from './trace.ts';
@@ -19,10 +19,10 @@ export function peakMemory({ arenaBytes, groups }: Plan): PeakMemory {
 }
 
 /**
- * The peak memory of a step that is not going to be run: traced, taken through the passes and planned, without data. A
- * model of 65 billion parameters takes half a second.
+ * The peak memory of a step that is not going to be run: traced, taken through the passes for a target and planned, without
+ * data. A model of 65 billion parameters takes half a second.
  * @throws TraceError as `trace`.
  */
-export function plannedPeak(name: string, step: Step): PeakMemory {
-  return peakMemory(planMemory(optimize(trace(name, step))));
+export function plannedPeak(name: string, step: Step, target: Target = {}): PeakMemory {
+  return peakMemory(planMemory(optimize(trace(name, step), target)));
 }

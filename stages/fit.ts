@@ -1,6 +1,7 @@
 /** Stage: finds the largest batch of each configuration that a memory holds, by planning, exactly and without a GPU. */
 import { writeFileSync } from 'node:fs';
 import { plannedPeak } from '../compile/memory.ts';
+import { type Rematerialization, rematerializations } from '../compile/passes/rematerialize.ts';
 import { defineStage, StageError } from '../engine/stage.ts';
 import { readConfig } from '../model/checkpoint.ts';
 import type { Gpt2Config } from '../model/config.ts';
@@ -43,21 +44,23 @@ export default defineStage({
   },
   inputs: {},
   outputs: {
-    fits: { path: 'fits.json', description: 'The largest batch of each precision and rank, and what it takes.' },
+    fits: { path: 'fits.json', description: 'The largest batch of each configuration, and what it takes.' },
   },
   async run({ params, outputs, progress, log }) {
     const config = await configOf(params);
     const length = Math.min(params.length, config.contextLength);
     const targets = parseTargets(params.targets);
     const precisions = Object.keys(storages) as Precision[];
-    const configurations = precisions.flatMap((precision) => params.ranks.map((rank) => ({ precision, rank })));
+    const configurations = precisions.flatMap((precision) =>
+      rematerializations.flatMap((rematerialize) => params.ranks.map((rank) => ({ precision, rematerialize, rank }))),
+    );
     const candidates: Fits['candidates'][number][] = [];
     for (const one of configurations) {
       progress(candidates.length, configurations.length);
-      const takes = remembering((batch) => footprint({ config, targets, length, batch, ...one }));
+      const takes = remembering((batch) => footprint({ config, targets, length, batch, ...one }, one.rematerialize));
       const batch = largestWithin((n) => takes(n).total, params.memory, mostSequences);
       candidates.push({ ...one, batch, takes: takes(Math.max(1, batch)), next: takes(batch + 1).total });
-      log(`${one.precision}, rank ${one.rank}: ${batch} sequences`);
+      log(`${one.precision}, rank ${one.rank}, computed again: ${one.rematerialize}: ${batch} sequences`);
     }
     const { layers, width, vocabSize } = config;
     const fits: Fits = {
@@ -79,8 +82,8 @@ async function configOf({ model, folder }: { model: string; folder: string }): P
   return refusingBadInput(() => readConfig(folder));
 }
 
-/** What `train` takes: its program's arena, and that of the program that measures the held-out loss meanwhile. */
-function footprint(training: PlannedTraining): Footprint {
+/** What `train` takes on a GPU: its program's arena, and that of the program that measures the held-out loss meanwhile. */
+function footprint(training: PlannedTraining, rematerialize: Rematerialization): Footprint {
   const { config, precision, targets, rank, batch, length } = training;
   const step = lossStep({
     config,
@@ -89,7 +92,8 @@ function footprint(training: PlannedTraining): Footprint {
     batch,
     length,
   });
-  const [trains, measures] = [plannedTraining(training).total, plannedPeak('loss step', step).total];
+  const trains = plannedTraining(training, { gpu: 'bf16', rematerialize }).total;
+  const measures = plannedPeak('loss step', step, { gpu: 'bf16' }).total;
   return { training: trains, heldOut: measures, total: trains + measures };
 }
 

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
 import { plannedPeak } from '../compile/memory.ts';
+import type { Rematerialization } from '../compile/passes/rematerialize.ts';
 import { namedShapes } from '../model/shapes.ts';
 import { loraTrainingStep, lossStep } from '../model/steps.ts';
 import advise from '../stages/advise.ts';
@@ -46,7 +47,7 @@ describe('fit', () => {
   };
 
   /** What train's two programs take, planned here. */
-  const taken = (batch: number, precision: string, rank: number): number => {
+  const taken = (batch: number, precision: string, rank: number, rematerialize: Rematerialization): number => {
     const config = namedShapes.gpt2;
     const matrix =
       precision === 'bf16'
@@ -61,21 +62,26 @@ describe('fit', () => {
     };
     const adamw = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0, maxNorm: 1 };
     const trains = loraTrainingStep({ ...sizes, dropout: { rate: 0, seed: 1 }, adamw });
-    return plannedPeak('train', trains).total + plannedPeak('loss', lossStep(sizes)).total;
+    const training = plannedPeak('train', trains, { gpu: 'bf16', rematerialize }).total;
+    return training + plannedPeak('loss', lossStep(sizes), { gpu: 'bf16' }).total;
   };
 
   test('finds the batch after which one sequence more would be too much, to the byte', async () => {
     const memory = 1_500_000_000;
     const { candidates } = await fitted({ model: 'gpt2', memory, length: 96, ranks: [4, 64], targets: 'qv' });
-    expect(candidates.map(({ precision, rank }) => `${precision} ${rank}`)).toEqual([
-      'bf16 4',
-      'bf16 64',
-      'nf4 4',
-      'nf4 64',
+    expect(candidates.map(({ precision, rematerialize, rank }) => `${precision} ${rematerialize} ${rank}`)).toEqual([
+      'bf16 none 4',
+      'bf16 none 64',
+      'bf16 block 4',
+      'bf16 block 64',
+      'nf4 none 4',
+      'nf4 none 64',
+      'nf4 block 4',
+      'nf4 block 64',
     ]);
-    for (const { precision, rank, batch, takes, next } of candidates) {
-      expect(takes.total).toBe(taken(batch, precision, rank));
-      expect(next).toBe(taken(batch + 1, precision, rank));
+    for (const { precision, rematerialize, rank, batch, takes, next } of candidates) {
+      expect(takes.total).toBe(taken(batch, precision, rank, rematerialize));
+      expect(next).toBe(taken(batch + 1, precision, rank, rematerialize));
       expect(takes.total).toBeLessThanOrEqual(memory);
       expect(next).toBeGreaterThan(memory);
       expect(takes.total).toBe(takes.training + takes.heldOut);
@@ -101,9 +107,9 @@ describe('advise', () => {
     targets: ['q', 'v'],
     length: 512,
     candidates: [
-      { precision: 'bf16', rank: 8, batch: 11, takes: footprint, next: 9e9 },
-      { precision: 'nf4', rank: 8, batch: 13, takes: footprint, next: 9e9 },
-      { precision: 'nf4', rank: 16, batch: 0, takes: { ...footprint, total: 9e9 }, next: 9e9 },
+      { precision: 'bf16', rematerialize: 'none', rank: 8, batch: 11, takes: footprint, next: 9e9 },
+      { precision: 'nf4', rematerialize: 'none', rank: 8, batch: 13, takes: footprint, next: 9e9 },
+      { precision: 'nf4', rematerialize: 'block', rank: 16, batch: 0, takes: { ...footprint, total: 9e9 }, next: 9e9 },
     ],
   };
   const header = 'configuration,precision,seed,base,adapted,adapter_rank,loss';
@@ -138,8 +144,8 @@ describe('advise', () => {
       { loss: expect.closeTo(2.1105, 12), runs: 2, changePercent: expect.closeTo(0.5, 9), table },
       null,
     ]);
-    expect(text).toMatch(/^nf4 +8 +13 .* 2\.1105 \+0\.50%$/m);
-    expect(text).toMatch(/^nf4 +16 +none .* -1\.00 +not run$/m);
+    expect(text).toMatch(/^nf4 +none +8 +13 .* 2\.1105 \+0\.50%$/m);
+    expect(text).toMatch(/^nf4 +block +16 +none .* -1\.00 +not run$/m);
     expect(text).toContain(table);
   });
 
@@ -183,9 +189,11 @@ describe('the command', () => {
       /^gpt2: 12 layers x 768, vocabulary 50257\nAdapters on q\+v, sequences of 64 tokens, 1\.50 GB/,
     );
     const json = JSON.parse((await project.pipe([...request, '--json'])).stdout) as Fits;
-    expect(json.candidates.map(({ precision, rank }) => [precision, rank])).toEqual([
-      ['bf16', 4],
-      ['nf4', 4],
+    expect(json.candidates.map(({ precision, rematerialize, rank }) => [precision, rematerialize, rank])).toEqual([
+      ['bf16', 'none', 4],
+      ['bf16', 'block', 4],
+      ['nf4', 'none', 4],
+      ['nf4', 'block', 4],
     ]);
     expect(existsSync(join(project.root, 'results'))).toBe(false);
   });

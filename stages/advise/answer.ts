@@ -21,23 +21,24 @@ export function answerText(fits: Fits, advised: readonly Advised[], results: str
     '',
     ...headline(advised, memory),
     '',
-    'Planned, exact to the byte for the programs of `train`: total is the arena that',
+    'Planned for a GPU, exact to the byte for the programs of `train`: the one that',
     'trains and the one that measures held-out loss meanwhile. What the driver and',
-    'the process take besides is not in it: leave a GPU some hundred MB.',
+    'the process take besides is not in it: leave a GPU some 700 MB. Again: what is',
+    'computed again for the gradient (rematerialize in `train`), a third slower.',
     ...qualityNote(measured, results),
     '',
   ].join('\n');
 }
 
 function table(advised: readonly Advised[], memory: number): string[] {
-  const header = ['base', 'rank', 'batch', 'train GB', 'held-out GB', 'total GB', 'free GB', 'held-out loss'];
-  const rows = advised.map(({ precision, rank, batch, takes, quality }) => [
+  const header = ['base', 'again', 'rank', 'batch', 'train GB', 'held-out GB', 'free GB', 'held-out loss'];
+  const rows = advised.map(({ precision, rematerialize, rank, batch, takes, quality }) => [
     precision,
+    rematerialize,
     String(rank),
     batch === 0 ? 'none' : String(batch),
     gigabytes(takes.training),
     gigabytes(takes.heldOut),
-    gigabytes(takes.total),
     batch === 0 ? `-${gigabytes(takes.total - memory)}` : gigabytes(memory - takes.total),
     qualityText(quality),
   ]);

@@ -1,4 +1,5 @@
 /** What `fit` writes and `advise` reads. Types only; sizes in bytes. */
+import type { Rematerialization } from '../../compile/passes/rematerialize.ts';
 import type { Family } from '../../model/gpt2.ts';
 import type { Precision } from '../shared/planned_training.ts';
 
@@ -12,6 +13,8 @@ export interface Footprint {
 export interface Candidate {
   readonly precision: Precision;
   readonly rank: number;
+  /** What training keeps for the gradient. */
+  readonly rematerialize: Rematerialization;
   /** Sequences of a step, the most that fit; 0 when not even one does. */
   readonly batch: number;
   /** What that batch takes, or one sequence where none fits. */

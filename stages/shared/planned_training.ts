@@ -1,5 +1,6 @@
 /** The peak memory of training that is not run: adapters on a frozen base, planned from shapes alone. */
 import { type PeakMemory, plannedPeak } from '../../compile/memory.ts';
+import type { Target } from '../../compile/optimize.ts';
 import type { Gpt2Config } from '../../model/config.ts';
 import type { LoraConfig } from '../../model/lora.ts';
 import type { Matrix } from '../../model/matrix.ts';
@@ -28,8 +29,11 @@ export interface PlannedTraining {
 /** Any values: the optimizer's numbers take no memory. */
 export const anyAdamW = adamW({ weight_decay: 0, max_grad_norm: 1 }, 0.999);
 
-/** The peak of a training step, to the byte what `train` would take for it. */
-export function plannedTraining({ config, precision, targets, rank, batch, length }: PlannedTraining): PeakMemory {
+/** The peak of a training step, to the byte what `train` would take for it on that target; by default on a CPU. */
+export function plannedTraining(
+  { config, precision, targets, rank, batch, length }: PlannedTraining,
+  target: Target = {},
+): PeakMemory {
   const step = loraTrainingStep({
     config,
     matrices: () => storages[precision],
@@ -39,5 +43,5 @@ export function plannedTraining({ config, precision, targets, rank, batch, lengt
     batch,
     length,
   });
-  return plannedPeak('LoRA training step', step);
+  return plannedPeak('LoRA training step', step, target);
 }
