@@ -2,12 +2,12 @@
  * Kernels that passes make of several calls, with several outputs. TF.js has none of them: a program that holds one runs on
  * the native runtime, whose native/kernels/kernels.h says what each computes.
  */
-import type { KernelTraits } from './kernel_table.ts';
+import type { KernelTraits } from './kernel_traits.ts';
 
 type Shape = readonly number[];
 
 /** Where the parameters begin among the operands of `AdamW`, and how many operands and outputs each has. */
-export const adamW = { first: 2, operands: 4, outputs: 3 } as const;
+const adamW = { first: 2, operands: 4, outputs: 3 } as const;
 
 const none = { recompute: false, scratch: () => undefined, inPlace: () => undefined } as const;
 

@@ -3,25 +3,10 @@ import type { AnyKernel } from '../model/kernels/kernel.ts';
 import { kernels } from '../model/kernels/registry.ts';
 import { coreKernel } from './core_shapes.ts';
 import { joinedKernel } from './joined_kernels.ts';
+import type { KernelTraits } from './kernel_traits.ts';
 import { withoutNested } from './nested.ts';
-import type { Attribute } from './program.ts';
 
 type Shape = readonly number[];
-type Attributes = Readonly<Record<string, Attribute>>;
-
-/** A kernel as passes, validation and executables see it; operands by position. */
-export interface KernelTraits {
-  /** The shapes of the outputs: one, but for kernels that only passes make. @throws Error if the operands do not fit. */
-  outputs(operands: readonly Shape[], attributes: Attributes): readonly Shape[];
-  /** Position of the operand whose memory an output may take. */
-  inPlace(output: number): number | undefined;
-  /** Shape of the float32 scratch space that the kernel needs, if any. */
-  scratch(operands: readonly Shape[], attributes: Attributes): Shape | undefined;
-  /** Whether running it again costs less than keeping its result. */
-  readonly recompute: boolean;
-  /** The operands' names, given how many there are. */
-  names(count: number): readonly string[];
-}
 
 const named: ReadonlyMap<string, AnyKernel> = new Map(kernels.map((kernel) => [kernel.name, kernel]));
 const table = new Map<string, KernelTraits>();
