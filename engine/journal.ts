@@ -40,6 +40,8 @@ export function journalPath(cache: string, run: string): string {
 
 export interface Journal {
   hear(event: Event): void;
+  /** Writes what was heard. Done before the run's file says that it has ended: whoever finds it ended then finds all its tasks here. */
+  flush(): void;
   close(): void;
 }
 
@@ -54,6 +56,7 @@ export function openJournal(cache: string, run: string): Journal {
   const told = new Map<string, number>();
 
   function flush(): void {
+    if (timer !== null) clearTimeout(timer);
     timer = null;
     if (lines.length === 0 || refused) return;
     try {
@@ -118,8 +121,8 @@ export function openJournal(cache: string, run: string): Journal {
           if (isBegun) keep(event);
       }
     },
+    flush,
     close() {
-      if (timer !== null) clearTimeout(timer);
       flush();
       if (file !== null) closeSync(file);
     },

@@ -10,7 +10,7 @@ import { type Ending, execute } from './execute.ts';
 import type { Executor, OrderListener } from './executor.ts';
 import { type ExecutorName, openExecutor } from './executors/open.ts';
 import type { Graph, Resources, Task } from './graph.ts';
-import { openJournal } from './journal.ts';
+import { type Journal, openJournal } from './journal.ts';
 import { explainer, forcedTasks, type PlanOptions } from './plan.ts';
 import { granted, openPools, type Pools } from './pools.ts';
 import { enterRun } from './presence.ts';
@@ -71,7 +71,7 @@ export async function runPipeline(
   try {
     const facts = await readFacts(workspace, tasks);
     const executor = await openExecutor(options.executor ?? 'local', workspace, record, options);
-    const run = new Run(workspace, graph, tasks, forced, facts, record, executor, options, say);
+    const run = new Run(workspace, graph, tasks, forced, facts, record, journal, executor, options, say);
     const outcome = await run.finish();
     return { ...outcome, seconds: (performance.now() - started) / 1000 };
   } finally {
@@ -106,6 +106,7 @@ class Run {
   readonly #forced: ReadonlySet<string>;
   readonly #facts: Facts;
   readonly #record: RunRecord;
+  readonly #journal: Journal;
   readonly #keepGoing: boolean;
   readonly #say: (body: EventBody) => void;
   readonly #states: States;
@@ -141,6 +142,7 @@ class Run {
     forced: ReadonlySet<string>,
     facts: Facts,
     record: RunRecord,
+    journal: Journal,
     executor: Executor,
     options: RunOptions,
     say: (body: EventBody) => void,
@@ -152,6 +154,7 @@ class Run {
     this.#forced = forced;
     this.#facts = facts;
     this.#record = record;
+    this.#journal = journal;
     this.#keepGoing = options.keepGoing ?? false;
     const warned = new Set<string>();
     this.#say = (body) => {
@@ -227,6 +230,7 @@ class Run {
     }
     const status = ended === 'done' && damaged.length > 0 ? 'failed' : ended;
     const tasks = Object.fromEntries(this.#outcomes);
+    this.#journal.flush();
     keepRun(project.cache, this.#workspace.memo, {
       ...this.#record,
       finishedAt: new Date().toISOString(),

@@ -4,7 +4,15 @@ import { cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync } from 
 import { join, relative } from 'node:path';
 import { expect } from 'vitest';
 import type { TaskRecord } from '../../engine/record.ts';
-import { type CommandProject, leftovers, openProjectFolder, repository, type Told } from '../support/checkout.ts';
+import type { RunRecord } from '../../engine/runs.ts';
+import {
+  type CommandProject,
+  eventsIn,
+  leftovers,
+  openProjectFolder,
+  repository,
+  type Told,
+} from '../support/checkout.ts';
 
 export const command = join(repository, 'dist', 'pipe.mjs');
 
@@ -168,6 +176,18 @@ export function blobsOf(cache: string, { outputs, log, manifest }: TaskRecord): 
     for (const [, file] of entries) if (file !== null) digests.add(file);
   }
   return [...digests];
+}
+
+/** A run whose file says that it has ended has the end of each task that it executed in its journal. */
+export function expectWholeJournals(cache: string): void {
+  for (const path of storedFiles(join(cache, 'runs')).filter((name) => name.endsWith('.json'))) {
+    const { status, tasks } = JSON.parse(readFileSync(path, 'utf8')) as RunRecord;
+    if (status === 'running') continue;
+    const journal = path.replace(/json$/, 'events');
+    const told = eventsIn(existsSync(journal) ? readFileSync(journal, 'utf8') : '');
+    const executed = Object.keys(tasks).filter((task) => tasks[task]!.outcome === 'executed');
+    expect(told.flatMap((event) => (event.type === 'task-done' ? event.task : [])).sort()).toEqual(executed.sort());
+  }
 }
 
 export function storedFiles(folder: string): string[] {
