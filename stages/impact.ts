@@ -70,7 +70,7 @@ export default defineStage({
       optional: true,
       description: "evaluate's metrics over targets, precision and seed, beside LoRA; go with `by_targets`.",
     },
-    times: { many: true, optional: true, description: "time-steps' times of any configurations." },
+    times: { many: true, optional: true, description: "step-times' times of any configurations." },
     similarity: { optional: true, description: "similarity's matrix." },
   },
   outputs: {

@@ -1,4 +1,4 @@
-/** Stage: how long a training step takes on each of several bases, in turns on one machine. Its result is a measurement: it differs from run to run. */
+/** Stage: how long a training step takes on each of several bases, in turns on one machine. Times are measurements of its record; its artifact says what was timed. */
 import { cpus } from 'node:os';
 import { setImmediate } from 'node:timers/promises';
 import { openGpu } from '../compile/gpu.ts';
@@ -13,18 +13,9 @@ import { rowLength } from './shared/examples.ts';
 import type { Host } from './shared/executables.ts';
 import { loadLoraTraining } from './shared/lora_training.ts';
 import { readModel, refuseOtherVocabulary } from './shared/model_folder.ts';
+import { machineMeasurement, stepMeasurement, type TimedSteps } from './shared/step_times.ts';
 import { parseTargets } from './shared/targets.ts';
 import { adamW } from './shared/training.ts';
-
-/** What the stage writes. */
-export interface StepTimes {
-  readonly format: 1;
-  /** Processor and threads, or the GPU; and what computed. */
-  readonly machine: string;
-  readonly backend: string;
-  /** Seconds of each timed step, round by round, by the base's name. */
-  readonly seconds: Readonly<Record<string, readonly number[]>>;
-}
 
 function machineText({ device, cpus: threads }: Pick<Host, 'device' | 'cpus'>): string {
   const gpu = device === 'cuda' ? openGpu() : null;
@@ -48,9 +39,9 @@ export default defineStage({
     bases: { many: true, description: 'Checkpoint folders.' },
     data: { description: 'Tokenized instruction records (stage tokenize).' },
   },
-  outputs: { times: { path: 'times.json', description: 'Seconds of every step, and the machine.' } },
+  outputs: { timed: { path: 'timed.json', description: 'The bases, and how many steps of each were timed.' } },
   async run(context) {
-    const { params, inputs, outputs, progress, signal } = context;
+    const { params, inputs, outputs, progress, signal, measure } = context;
     const data = await refusingBadInput(() => readDataset(inputs.data));
     const lora = { rank: params.rank, alpha: 2 * params.rank, targets: parseTargets(params.targets) };
     const programs: { readonly name: string; readonly program: Executable }[] = [];
@@ -75,7 +66,6 @@ export default defineStage({
         program: await loadLoraTraining(base, options, context),
       });
     }
-    const seconds: Record<string, number[]> = Object.fromEntries(programs.map(({ name }) => [name, []]));
     const stream = batches(train, { batch: params.batch, length, seed: 0 });
     const rounds = params.warmup + params.steps;
     for (let round = 1; round <= rounds; round++) {
@@ -88,15 +78,16 @@ export default defineStage({
         const started = performance.now();
         program.run();
         program.read('loss');
-        if (round > params.warmup) seconds[name]!.push((performance.now() - started) / 1000);
+        const step = round - params.warmup;
+        if (step > 0) measure(stepMeasurement(name, step), (performance.now() - started) / 1000);
       }
       progress(round, rounds);
       await setImmediate();
       signal.throwIfAborted();
     }
-    const { backend } = programs[0]!.program;
     for (const { program } of programs) program.dispose();
-    const times: StepTimes = { format: 1, machine: machineText(context), backend, seconds };
-    writeJson(outputs.times, times);
+    measure(machineMeasurement, machineText(context));
+    const timed: TimedSteps = { format: 2, bases: programs.map(({ name }) => name), steps: params.steps };
+    writeJson(outputs.timed, timed);
   },
 });

@@ -99,6 +99,21 @@ describe('the diagnostic', () => {
     expect(left).toEqual({ 'quantization-impact': [], 'layer-sensitivity': ['report'], 'rank-threshold': [] });
   });
 
+  test('gives the same again, times of steps and all', async () => {
+    const timed = ['time-rank', 'time-targets', 'step-times-rank', 'step-times-targets'];
+    const { code, stdout } = await project.pipe(['verify', '--rerun', ...request('diagnostic'), ...timed, '--json']);
+    const results = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { outcome: string });
+    // Two ranks and two sets of matrices, timed and read.
+    expect({ code, outcomes: results.map(({ outcome }) => outcome) }).toEqual({
+      code: 0,
+      outcomes: Array(8).fill('same'),
+    });
+    for (const { lora_ms } of rows('quantization-impact/step_time')) expect(lora_ms).toBeGreaterThan(0);
+  });
+
   test('the pipelines share 60 % of their tasks and more', async () => {
     const keys = await Promise.all(
       ['diagnostic', ...parts].map(async (part) => {
@@ -128,6 +143,7 @@ describe('the diagnostic', () => {
       'evaluate-rank-noise': 1,
       'adapters-rank': 2,
       'time-rank': 1,
+      'step-times-rank': 1,
       impact: 1,
       ranks: 1,
       diagnosis: 1,

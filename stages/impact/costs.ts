@@ -2,7 +2,7 @@
 import type { Cell, Table } from '../compare/results.ts';
 import { mean } from '../compare/student.ts';
 import { number, text } from '../shared/columns.ts';
-import type { StepTimes } from '../time-steps.ts';
+import type { StepTimes } from '../shared/step_times.ts';
 import type { Study } from './inputs.ts';
 
 /** Figures of others; what a study does not publish is left out. */

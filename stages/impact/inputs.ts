@@ -7,7 +7,7 @@ import type { FamilyError } from '../quantization-error.ts';
 import { type Evaluation, readEvaluation, requireSameExamples } from '../shared/evaluation.ts';
 import { readFields, reading } from '../shared/fields.ts';
 import { readSeedGrid, readSeedGrids, requireSeeds, type SeedGrid } from '../shared/seed_grid.ts';
-import type { StepTimes } from '../time-steps.ts';
+import type { StepTimes } from '../shared/step_times.ts';
 
 /** The axes and values that name the parts of the ladder. */
 export interface Names {
@@ -120,7 +120,7 @@ export function readStudy(inputs: Inputs, names: Names): Study {
       configuration: Object.entries(axes)
         .map(([axis, value]) => (axis === 'targets' ? axisText(value) : `${axis} ${axisText(value)}`))
         .join(', '),
-      times: readWritten<StepTimes>(path, axesText(axes), 'seconds', 'time-steps'),
+      times: readWritten<StepTimes>(path, axesText(axes), 'seconds', 'step-times'),
     })),
     similarity:
       inputs.similarity === undefined
