@@ -11,8 +11,10 @@ import type { Program } from '../compile/program.ts';
 import { trace } from '../compile/trace.ts';
 import { publishedConfigs } from '../model/config.ts';
 import type { Family } from '../model/gpt2.ts';
+import { nf4Dequantize } from '../model/kernels/nf4_matmul.ts';
 import type { Matrix } from '../model/matrix.ts';
-import { decodeStep, loraTrainingStep } from '../model/steps.ts';
+import type { Step } from '../model/scope.ts';
+import { decodeStep, loraTrainingStep, quantizationStep } from '../model/steps.ts';
 import { type Addon, loadAddon } from '../native/addon.ts';
 
 const config = publishedConfigs['gpt2-medium'];
@@ -70,7 +72,17 @@ export function main([out, ...peers]: readonly string[]): number {
     ),
   ];
   for (const each of ours) print(each);
-  const results = { device: addon.devices().at(1)!.name, ours, peers: peers.length === 0 ? null : runPeers(peers) };
+  const bandwidths = movements.map(bandwidth);
+  for (const { what, bytesASecond } of bandwidths) {
+    const share = bytesASecond / bandwidths[0]!.bytesASecond;
+    console.log(`${what}: ${(bytesASecond / 1e12).toFixed(2)} TB/s, ${(100 * share).toFixed(0)} % of the copy`);
+  }
+  const results = {
+    device: addon.devices().at(1)!.name,
+    ours,
+    bandwidths,
+    peers: peers.length === 0 ? null : runPeers(peers),
+  };
   if (out !== undefined) writeFileSync(out, JSON.stringify(results, null, 1));
   return 0;
 }
@@ -109,6 +121,47 @@ function measured(
     loss: output === 'loss' ? loss : undefined,
     kernels,
   };
+}
+
+/** 256 MiB of float32: far more than the second-level cache holds. */
+const n = 2 ** 26;
+const block = 64;
+
+/** What reads and writes memory and does little else: a copy, quantization and its reverse; the bytes of n numbers. */
+const movements: readonly { readonly what: string; readonly bytes: number; readonly step: Step }[] = [
+  {
+    what: 'a copy',
+    bytes: 8 * n,
+    step: (scope) => {
+      const y = scope.state('y', [n], 'activations');
+      scope.update(y, scope.input('x', [n], 'float32'));
+      return {};
+    },
+  },
+  { what: 'NF4 quantization', bytes: (4 + 1 / 2 + 4 / block) * n, step: quantizationStep({ n, block }) },
+  {
+    what: 'NF4 dequantization to float32',
+    bytes: (4 + 1 / 2 + 4 / block) * n,
+    step: (scope) => {
+      const weight = {
+        codes: scope.weight('codes', [n / 2], 'uint8', 'weights'),
+        absmax: scope.weight('absmax', [n / block], 'float32', 'weights'),
+        codebook: scope.weight('codebook', [16], 'float32', 'weights'),
+      };
+      return { w: nf4Dequantize(weight, { shape: [n], block }) };
+    },
+  },
+];
+
+function bandwidth({ what, bytes, step }: (typeof movements)[number]): { what: string; bytesASecond: number } {
+  const program = optimize(trace('bandwidth', step), { gpu: 'float32' });
+  const executable = loadCuda(program, planMemory(program), 'float32');
+  if ('unavailable' in executable) throw new Error(executable.unavailable);
+  fill(executable);
+  executable.time(5);
+  const ms = median(executable.time(50));
+  executable.dispose();
+  return { what, bytesASecond: (1000 * bytes) / ms };
 }
 
 /** Random content for everything, of about the size that a model's has: time must not be measured on zeros. */

@@ -42,6 +42,12 @@ const KERNELS: Readonly<Record<string, KernelTraits>> = {
     scratch: ([, , table]) => [64, table![0]!],
     names: () => ['dLoss', 'hidden', 'table', 'targets'],
   },
+  /** The scales of a matrix and the codes of its elements, from one reading of it. */
+  Nf4Quantize: {
+    ...none,
+    outputs: ([w], { block }) => [[w![0]! / Number(block)], [w![0]! / 2]],
+    names: () => ['w', 'thresholds'],
+  },
 };
 
 /** @returns what is known of a kernel that a pass makes, if it is one. */

@@ -62,6 +62,7 @@ function ofNamed(definition: AnyKernel): KernelTraits {
     scratch: (operands, attributes) => definition.scratch?.(byName(operands), attributes),
     recompute: definition.recompute === true,
     names,
+    ...(definition.storage === undefined ? {} : { storage: definition.storage }),
   };
 }
 

@@ -8,6 +8,7 @@ import { storeInHalves } from './passes/halves.ts';
 import { joinLossGradient } from './passes/loss_gradient.ts';
 import { foldNestedScales } from './passes/nested_scales.ts';
 import { joinOptimizerCalls } from './passes/optimizer_calls.ts';
+import { joinQuantization } from './passes/quantization.ts';
 import { recomputeCheap } from './passes/recompute.ts';
 import { type Rematerialization, rematerializeBlocks } from './passes/rematerialize.ts';
 import { reuseDyingOperands } from './passes/reuse_operands.ts';
@@ -38,7 +39,7 @@ export function passesFor({ gpu, rematerialize = 'none' }: Target): readonly Pas
     aliasViews,
     mergeConstants,
     ...(rematerialize === 'block' ? [rematerializeBlocks] : []),
-    ...(gpu === undefined ? [] : [fuseAdditions, foldNestedScales, keepAttention, joinLossGradient]),
+    ...(gpu === undefined ? [] : [fuseAdditions, foldNestedScales, keepAttention, joinLossGradient, joinQuantization]),
     recomputeCheap,
     updateStatesInPlace,
     ...(gpu === undefined ? [] : [joinOptimizerCalls]),

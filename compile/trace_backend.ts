@@ -77,10 +77,11 @@ export class TraceBackend extends tf.KernelBackend {
     if (core !== undefined && !moves) this.#expectFloat(kernel, operands);
     try {
       const attributes = core === undefined ? plainAttributes(given) : core.attributes({ ...given }, shapes);
+      const { outputs, storage = 'float32' } = kernelTraits(kernel);
       const result = this.declare({
         name: `${kernel}:${this.#calls.length}`,
-        shape: [...kernelTraits(kernel).outputs(shapes, attributes)[0]!],
-        storage: moves ? this.#buffers[operands[0]!]!.storage : 'float32',
+        shape: [...outputs(shapes, attributes)[0]!],
+        storage: moves ? this.#buffers[operands[0]!]!.storage : storage,
         role: 'temporary',
         group: 'activations',
       });

@@ -94,10 +94,13 @@ function nearestCodes(
 /** Each element's codebook entry times its block's scale, in float32, rounded once to bf16. */
 export function dequantize({ codes, absmax, codebook, block }: Quantized): Float32Array {
   const weights = new Float32Array(codes.length * 2);
-  for (let i = 0; i < weights.length; i++) {
-    const pair = codes[i >>> 1]!;
-    const code = (i & 1) === 0 ? pair >>> 4 : pair & 15;
-    weights[i] = codebook[code]! * absmax[Math.floor(i / block)]!;
+  for (let b = 0; b < absmax.length; b++) {
+    const scale = absmax[b]!;
+    for (let i = b * block; i < (b + 1) * block; i += 2) {
+      const pair = codes[i >>> 1]!;
+      weights[i] = codebook[pair >>> 4]! * scale;
+      weights[i + 1] = codebook[pair & 15]! * scale;
+    }
   }
   return roundToBfloat16(weights);
 }

@@ -46,6 +46,28 @@ export function dynamicMap(): Float32Array {
   return Float32Array.from(entries).sort();
 }
 
+/** Codes of four bits: one threshold between each two. */
+export const thresholdCount = 15;
+
+/**
+ * What tells the codes of a codebook of at most 16 ascending entries apart: the code nearest to a float32 x is the number of
+ * thresholds that x is greater than. Each is the largest float32 that is not above the middle between two entries, so that x in
+ * the middle itself gets the lower code; the last ones, of a smaller codebook, are infinite.
+ */
+export function codeThresholds(codebook: Float32Array): Float32Array {
+  return Float32Array.from({ length: thresholdCount }, (_, code) => {
+    const above = codebook[code + 1];
+    // The sum of two float32 numbers, and half of it, are exact in float64.
+    return above === undefined ? Number.POSITIVE_INFINITY : float32AtMost((codebook[code]! + above) / 2);
+  });
+}
+
+function float32AtMost(value: number): number {
+  const rounded = Float32Array.of(value);
+  if (rounded[0]! > value) new Int32Array(rounded.buffer)[0]! += rounded[0]! > 0 ? -1 : 1;
+  return rounded[0]!;
+}
+
 /** The x at which the standard normal distribution function is `probability`, for probabilities from 1/2 to 0.999. */
 function normalQuantile(probability: number): number {
   let x = 0;

@@ -1,11 +1,13 @@
-/** The steps that programs are traced from: training adapters, training a whole model, evaluating, and generating. */
+/** The steps that programs are traced from: training adapters, training a whole model, evaluating, generating, and quantizing. */
 import type { Gpt2Config } from './config.ts';
 import { type Gpt2, type Gpt2Weights, gpt2, hiddenStates, logits } from './gpt2.ts';
 import { cachedAttention, cacheWrite } from './kernels/cache.ts';
 import { crossEntropy, tokenLogProb } from './kernels/cross_entropy.ts';
 import { linear } from './kernels/linear.ts';
+import { nf4Absmax, nf4Codes } from './kernels/nf4_quantize.ts';
 import { adapterShapes, type LoraConfig, withAdapters } from './lora.ts';
 import { frozenWeights, type Matrices } from './matrix.ts';
+import { thresholdCount } from './nf4_codebooks.ts';
 import { type AdamW, minimize, type Parameter } from './optimizer.ts';
 import type { Scope, Step } from './scope.ts';
 import { type Tensor, tf } from './tf.ts';
@@ -151,5 +153,24 @@ function trainedWeights(scope: Scope, parameters: Parameter[]): Gpt2Weights {
       const bias = tensor(`${name}.bias`, [outFeatures]);
       return (x) => linear(x, weight, bias);
     },
+  };
+}
+
+/**
+ * Quantizes n numbers to codes of four bits (QLoRA: Dettmers et al. 2023, section 3), in blocks that share a scale.
+ *
+ * Inputs: w [n], finite; thresholds [15], `codeThresholds` of a codebook. Outputs: absmax [n / block] and codes, uint8 [n / 2].
+ */
+export function quantizationStep({
+  n,
+  block,
+}: {
+  readonly n: number;
+  readonly block: number;
+}): Step<'absmax' | 'codes'> {
+  return (scope) => {
+    const w = scope.input('w', [n], 'float32');
+    const absmax = nf4Absmax(w, block);
+    return { absmax, codes: nf4Codes(w, absmax, scope.input('thresholds', [thresholdCount], 'float32'), block) };
   };
 }

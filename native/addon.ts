@@ -107,14 +107,6 @@ export interface Addon {
     plan: NativePlan,
     options: ExecutableOptions,
   ) => NativeExecutable;
-  /**
-   * Quantizes n weights in blocks: the nearest NF4 code of w / absmax in float32, a tie going to the lower; two codes a
-   * byte, the even element's in the high nibble. A block of zeros gets absmax 0 and code 7.
-   * @param block elements that share a scale: even, and a divisor of n.
-   * @returns codes [n / 2] and absmax [n / block].
-   * @throws RangeError naming the first weight that is NaN or infinite.
-   */
-  nf4Quantize(w: Float32Array, block: number): { codes: Uint8Array; absmax: Float32Array };
 }
 
 let loaded: Addon | { readonly unavailable: string } | undefined;

@@ -9,7 +9,6 @@
 #include "cuda/cuda.h"
 #include "errors.h"
 #include "kernels/cpu/bf16.h"
-#include "kernels/cpu/nf4.h"
 #include "kernels/registry.h"
 
 namespace pipe {
@@ -321,37 +320,11 @@ Napi::Value cuda_memory(const Napi::CallbackInfo& info) {
   }
 }
 
-Napi::Value quantize(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  if (info.Length() != 2 || !info[0].IsTypedArray() || !info[1].IsNumber() ||
-      info[0].As<Napi::TypedArray>().TypedArrayType() != napi_float32_array)
-    throw Napi::TypeError::New(env, "nf4Quantize takes a Float32Array and a block size");
-  const Napi::Float32Array w = info[0].As<Napi::Float32Array>();
-  const size_t n = w.ElementLength();
-  const int64_t block = info[1].As<Napi::Number>().Int64Value();
-  if (block < 2 || block % 2 != 0 || n % static_cast<size_t>(block) != 0)
-    throw Napi::RangeError::New(env, "nf4Quantize: " + std::to_string(n) + " weights do not fall into blocks of " +
-                                         std::to_string(block) + " (which must be even)");
-  Napi::Uint8Array codes = Napi::Uint8Array::New(env, n / 2);
-  Napi::Float32Array absmax = Napi::Float32Array::New(env, n / static_cast<size_t>(block));
-  const int64_t bad = nf4_quantize(w.Data(), static_cast<int64_t>(n), block, codes.Data(), absmax.Data());
-  if (bad >= 0)
-    throw Napi::RangeError::New(env,
-                                "nf4Quantize: weight " + std::to_string(bad) + " is " +
-                                    (w[static_cast<size_t>(bad)] != w[static_cast<size_t>(bad)] ? "NaN" : "infinite") +
-                                    "; only finite weights can be quantized");
-  const Napi::Object result = Napi::Object::New(env);
-  result.Set("codes", codes);
-  result.Set("absmax", absmax);
-  return result;
-}
-
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("kernels", Napi::Function::New(env, kernels, "kernels"));
   exports.Set("devices", Napi::Function::New(env, devices, "devices"));
   exports.Set("cudaUnavailable", Napi::Function::New(env, cuda_unavailable, "cudaUnavailable"));
   exports.Set("cudaMemory", Napi::Function::New(env, cuda_memory, "cudaMemory"));
-  exports.Set("nf4Quantize", Napi::Function::New(env, quantize, "nf4Quantize"));
   exports.Set("Executable", ExecutableObject::define(env));
   return exports;
 }

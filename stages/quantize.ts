@@ -10,16 +10,25 @@ import {
 } from '../model/checkpoint.ts';
 import { roundToBfloat16 } from '../model/float16.ts';
 import { type Family, type FamilyRows, familyRows } from '../model/gpt2.ts';
-import { dequantize, dequantizeAbsmax, packedBytes, quantize, quantizeAbsmax, quantizedValues } from '../model/nf4.ts';
+import {
+  dequantize,
+  dequantizeAbsmax,
+  type PackedBits,
+  packedBytes,
+  quantizeAbsmax,
+  quantizedValues,
+} from '../model/nf4.ts';
 import type { Bits } from '../model/nf4_codebooks.ts';
 import { type CheckpointWeight, writeQuantizedCheckpoint } from '../model/quantized_checkpoint.ts';
 
 import { readChoice } from './choose-bits/choice.ts';
+import { Quantizer } from './quantize/quantizer.ts';
 import { refusingBadInput } from './shared/bad_input.ts';
 import { parseTargets } from './shared/targets.ts';
 
 export default defineStage({
   description: 'Rounds a checkpoint to 16 bits, or quantizes chosen matrices to NormalFloat (QLoRA, section 3).',
+  accelerated: true,
   params: {
     precision: { type: 'string', enum: ['bf16', 'nf4'], default: 'nf4', description: 'bf16 quantizes nothing.' },
     matrices: {
@@ -53,13 +62,15 @@ export default defineStage({
       description: 'Weights quantized, the relative error of each matrix, and the bytes of the packed format.',
     },
   },
-  async run({ params, inputs, outputs, log, progress }) {
+  async run(context) {
+    const { params, inputs, outputs, log, progress } = context;
     const base = await refusingBadInput(() => readCheckpoint(inputs.base));
     copyTokenizer(inputs.base, outputs.model);
     const choice = inputs.choice === undefined ? null : readChoice(inputs.choice);
     const chosen = params.precision === 'bf16' ? [] : chosenRows(base, params, choice);
     const weights = new Map<string, CheckpointWeight>();
     const errors: Record<string, number> = {};
+    const quantizer = new Quantizer(context);
     let quantizedWeights = 0;
     let bytes = 0;
     let codeBits = 0;
@@ -71,7 +82,7 @@ export default defineStage({
         weights.set(name, weight);
         continue;
       }
-      const { replacement, error } = quantizeRows(name, weight, sites, params);
+      const { replacement, error } = await quantizeRows(name, weight, sites, params, quantizer);
       weights.set(name, replacement);
       errors[name] = error;
       for (const { width, inFeatures, bits } of sites) {
@@ -81,6 +92,7 @@ export default defineStage({
         bytes += packedBytes(count, params.block, bits, params.double_quantization) - 2 * count;
       }
     }
+    quantizer.dispose();
     if (quantizedWeights === 0) writeCheckpoint(outputs.model, base, 'BF16');
     else writeQuantizedCheckpoint(outputs.model, { config: base.config, weights });
     log(`${quantizedWeights} weights of ${Object.keys(errors).length} matrices quantized`);
@@ -131,12 +143,13 @@ function chosenRows(
  * codes. Any other (q without k and v, rows of two widths, 8 bits) is stored in 16 bits, its quantized rows holding the
  * dequantized values: what it computes is the same to the bit, because dequantized weights are bf16 numbers.
  */
-function quantizeRows(
+async function quantizeRows(
   name: string,
   weight: DenseWeight,
   sites: readonly Site[],
-  { block, double_quantization }: Options,
-): { replacement: CheckpointWeight; error: number } {
+  { block, double_quantization: doubly }: Options,
+  quantizer: Quantizer,
+): Promise<{ replacement: CheckpointWeight; error: number }> {
   const [outFeatures, inFeatures] = weight.shape as [number, number];
   if (inFeatures % block !== 0 || block % 2 !== 0) {
     throw new StageError(
@@ -145,21 +158,29 @@ function quantizeRows(
   }
   // Weights are 16-bit numbers before they are quantized, as the 16-bit base that they are compared with holds them.
   const source = roundToBfloat16(weight.data);
+  const bad = source.findIndex((value) => !Number.isFinite(value));
+  if (bad !== -1) {
+    throw new StageError(`element ${bad} of ${name} is ${source[bad]}: only finite weights can be quantized`);
+  }
+  const inCodes = async (rows: Float32Array, bits: PackedBits) => {
+    const codes = await quantizer.quantize(rows, block, bits);
+    const nested = doubly ? quantizeAbsmax(codes.absmax) : null;
+    const values = dequantize({ ...codes, absmax: nested === null ? codes.absmax : dequantizeAbsmax(nested) });
+    return { codes: { ...codes, absmax: nested ?? codes.absmax }, values };
+  };
   const { bits } = sites[0]!;
   const rows = sites.reduce((sum, { width }) => sum + width, 0);
   const whole = rows === outFeatures && sites.every((site) => site.bits === bits);
   if (whole && bits !== 8) {
-    const codes = quantize(source, block, bits);
-    const absmax = double_quantization ? quantizeAbsmax(codes.absmax) : codes.absmax;
-    const scales = absmax instanceof Float32Array ? absmax : dequantizeAbsmax(absmax);
-    const error = relativeError(source, dequantize({ ...codes, absmax: scales }));
-    return { replacement: { kind: 'nf4', shape: weight.shape, ...codes, absmax }, error };
+    const { codes, values } = await inCodes(source, bits);
+    return { replacement: { kind: 'nf4', shape: weight.shape, ...codes }, error: relativeError(source, values) };
   }
   const data = source.slice();
   // Rows of one width together, so that all their scales are quantized together, as they are in codes.
   for (const { offset, width, bits: each } of whole ? [{ offset: 0, width: outFeatures, bits }] : sites) {
     const [start, end] = [offset * inFeatures, (offset + width) * inFeatures];
-    data.set(quantizedValues(source.slice(start, end), block, each, double_quantization), start);
+    const part = source.slice(start, end);
+    data.set(each === 8 ? quantizedValues(part, block, each, doubly) : (await inCodes(part, each)).values, start);
   }
   return { replacement: { kind: 'dense', shape: weight.shape, data }, error: relativeError(source, data) };
 }

@@ -8,7 +8,9 @@ import { planMemory } from '../compile/plan.ts';
 import type { Executable, Program } from '../compile/program.ts';
 import { trace } from '../compile/trace.ts';
 import { validate } from '../compile/validate.ts';
-import { logitsStep, loraTrainingStep, pretrainingStep } from '../model/steps.ts';
+import { quantize } from '../model/nf4.ts';
+import { codeThresholds, normalFloatCodebook } from '../model/nf4_codebooks.ts';
+import { logitsStep, loraTrainingStep, pretrainingStep, quantizationStep } from '../model/steps.ts';
 import {
   adamw,
   bases,
@@ -21,6 +23,7 @@ import {
   writeContents,
 } from './support/compiled.ts';
 import { relativeError } from './support/float64.ts';
+import { normals } from './support/toy.ts';
 
 const training = { ...shape, config, lora, adamw: { ...adamw, maxNorm: 1 } };
 
@@ -138,6 +141,25 @@ describe('pretraining', () => {
   test('computes what it did', () => expectSame(trained(loadForGpu(program), all), plain));
 
   test('is float32 where nobody says otherwise', () => expect(precisionOf(program)).toBe('float32'));
+});
+
+test('a matrix is quantized in one reading, to the same bits', async () => {
+  const program = trace('quantize', quantizationStep({ n: 64 * 50, block: 64 }));
+  const w = normals(64 * 50, 1, 5);
+  const results = [await load(program, { device: 'cpu-native' }), loadForGpu(program)].map((executable) => {
+    executable.write('w', w);
+    executable.write('thresholds', codeThresholds(normalFloatCodebook(4)));
+    executable.run();
+    const { absmax, codes } = { absmax: executable.read('absmax'), codes: executable.read('codes') };
+    executable.dispose();
+    return { absmax, codes };
+  });
+  const { codes, absmax } = quantize(w, 64);
+  expect(results).toEqual([
+    { absmax, codes },
+    { absmax, codes },
+  ]);
+  expect(countsOf(optimize(program, { gpu: 'float32' }))).toEqual({ Nf4Quantize: 1 });
 });
 
 test('a program that has been through them comes out as it is', () => {

@@ -12,7 +12,9 @@ import { layerNorm } from '../model/kernels/layer_norm.ts';
 import { linear } from '../model/kernels/linear.ts';
 import { loraMatMul } from '../model/kernels/lora.ts';
 import { dequantizeAbsmax as dequantizeAbsmaxOp, nf4Dequantize, nf4MatMul } from '../model/kernels/nf4_matmul.ts';
+import { nf4Absmax, nf4Codes } from '../model/kernels/nf4_quantize.ts';
 import { dequantize, dequantizeAbsmax, quantize, quantizeAbsmax } from '../model/nf4.ts';
+import { codeThresholds, normalFloatCodebook } from '../model/nf4_codebooks.ts';
 import { type Tensor, type TfBackend, tf, useBackend } from '../model/tf.ts';
 import {
   attention64,
@@ -294,6 +296,17 @@ describe.each<TfBackend>(['cpu', 'wasm'])('on %s', (backend) => {
         tolerance,
       );
     }
+  });
+
+  it.each([2, 3, 4] as const)('Nf4Absmax and Nf4Codes give the reference to the bit: %i bits', (bits) => {
+    const weights = Float32Array.of(...normals(40 * 64, 1, 6), ...new Float32Array(64));
+    const expected = quantize(weights, 64, bits);
+    tf.tidy(() => {
+      const [w, thresholds] = [tf.tensor(weights), tf.tensor(codeThresholds(normalFloatCodebook(bits)))];
+      const absmax = nf4Absmax(w, 64);
+      expect(absmax.dataSync()).toEqual(expected.absmax);
+      expect([...nf4Codes(w, absmax, thresholds, 64).dataSync()]).toEqual([...expected.codes]);
+    });
   });
 
   it('Nf4Dequantize and DequantizeAbsmax give the reference to the bit', () => {

@@ -12,7 +12,7 @@ import {
   quantizeAbsmax,
   quantizedValues,
 } from '../model/nf4.ts';
-import { dynamicMap, normalFloatCodebook } from '../model/nf4_codebooks.ts';
+import { codeThresholds, dynamicMap, normalFloatCodebook } from '../model/nf4_codebooks.ts';
 import { normals } from './support/toy.ts';
 
 const block = 8;
@@ -76,6 +76,21 @@ const kinds = (codebook: Float32Array): Record<string, fc.Arbitrary<number>> => 
 
 describe.each([2, 3, 4] as const)('%d bits', (bits) => {
   const codebook = normalFloatCodebook(bits);
+
+  it('the nearest code is the number of thresholds that lie below', () => {
+    const thresholds = codeThresholds(codebook);
+    const ties = Array.from(codebook.slice(1), (entry, i) => Math.fround((entry + codebook[i]!) / 2));
+    const any = fc.oneof(
+      fc.float({ noNaN: true, min: -1, max: 1 }),
+      fc.constantFrom(...thresholds, ...ties, ...codebook),
+    );
+    fc.assert(
+      fc.property(any, (x) => {
+        expect(thresholds.filter((threshold) => x > threshold)).toHaveLength(nearestByTrial(codebook, x));
+      }),
+      { numRuns: 1000 },
+    );
+  });
 
   it.each(Object.entries(kinds(codebook)))('blocks that are %s have the codes of the definition', (_, element) => {
     const weights = fc.array(element, { minLength: 2 * block, maxLength: 2 * block });

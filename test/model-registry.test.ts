@@ -8,8 +8,16 @@ import { kernels } from '../model/kernels/registry.ts';
 import { adapterShapes, type LoraConfig } from '../model/lora.ts';
 import { type Matrices, nf4Parts } from '../model/matrix.ts';
 import { quantize, quantizeAbsmax } from '../model/nf4.ts';
+import { codeThresholds, normalFloatCodebook } from '../model/nf4_codebooks.ts';
 import type { TensorData } from '../model/scope.ts';
-import { decodeStep, logitsStep, loraTrainingStep, lossStep, pretrainingStep } from '../model/steps.ts';
+import {
+  decodeStep,
+  logitsStep,
+  loraTrainingStep,
+  lossStep,
+  pretrainingStep,
+  quantizationStep,
+} from '../model/steps.ts';
 import { type Tensor, tf, useBackend } from '../model/tf.ts';
 import { adamw, normals, toyConfig, toyText, toyWeights } from './support/toy.ts';
 
@@ -70,6 +78,8 @@ function runEverything(): void {
     ['positions', Int32Array.of(0, 3)],
   ];
   run(...token).run(decodeStep({ ...frozen, batch: 2, capacity: 6 }));
+  const thresholds = codeThresholds(normalFloatCodebook(4));
+  run(['w', normals(32, 1, 1)], ['thresholds', thresholds]).run(quantizationStep({ n: 32, block: 8 }));
   tf.tidy(() => {
     const { codes, absmax, codebook } = quantize(normals(32, 1, 1), 8);
     const weight = {

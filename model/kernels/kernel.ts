@@ -11,7 +11,7 @@ export type Attributes = Readonly<Record<string, Attribute>>;
 type ByName<O extends string, P extends string, V> = Readonly<Record<O, V>> & Readonly<Partial<Record<P, V>>>;
 
 /**
- * A named kernel. It has one output, a float32 tensor: several outputs would make TF.js's tape build zeros on the host
+ * A named kernel. It has one output, a float32 tensor unless `storage` says otherwise: several outputs would make TF.js's tape build zeros on the host
  * for those that a gradient does not use. Operands of TF.js are float32 or int32; how a program stores them is not seen here.
  */
 export interface KernelDefinition<
@@ -35,6 +35,8 @@ export interface KernelDefinition<
     /** For each operand that can be differentiated, a function that computes its gradient. Those of frozen operands are never called. */
     of(dy: Tensor, saved: Readonly<Record<S, Tensor>>, attributes: A): Readonly<Partial<Record<O | P, () => Tensor>>>;
   };
+  /** How a program stores the output, if not in float32; TF.js sees it as int32 then. */
+  readonly storage?: 'uint8';
   /** The operand whose memory the output may take, when that operand is not used afterwards. */
   readonly inPlace?: O;
   /** Shape of the float32 scratch space that the kernel needs besides its output. */

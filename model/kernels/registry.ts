@@ -29,6 +29,7 @@ import {
   nf4MatMulBackwardInputKernel,
   nf4MatMulKernel,
 } from './nf4_matmul.ts';
+import { nf4AbsmaxKernel, nf4CodesKernel } from './nf4_quantize.ts';
 
 /** All kernels, forward and backward, in the order of a step: layers, loss, optimizer. */
 export const kernels: readonly AnyKernel[] = [
@@ -45,6 +46,8 @@ export const kernels: readonly AnyKernel[] = [
   nf4MatMulBackwardInputKernel,
   nf4DequantizeKernel,
   dequantizeAbsmaxKernel,
+  nf4AbsmaxKernel,
+  nf4CodesKernel,
   loraHiddenKernel,
   loraUpdateKernel,
   loraBackwardHiddenKernel,

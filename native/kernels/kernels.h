@@ -37,6 +37,17 @@ void nf4_dequantize_forward(Context&, float* w, const Nf4& stored, int64_t n);
 void dequantize_absmax(Context&, float* absmax, const uint8_t* codes, const float* nested, const float* codebook,
                        const float* offset, int64_t n, int64_t block);
 
+// Quantization of w[n] in blocks. A scale is the largest magnitude of its block: absmax[n / block]. An element's code is the
+// number of thresholds that w / scale (float32) is greater than; in a block of zeros it is that of 0. Two codes a byte,
+// the even element's in the high nibble: codes[n / 2]. Elements are finite.
+inline constexpr int64_t nf4_thresholds = 15;  // ascending
+void nf4_absmax(Context&, float* absmax, const float* w, int64_t n, int64_t block);
+void nf4_codes(Context&, uint8_t* codes, const float* w, const float* absmax, const float* thresholds, int64_t n,
+               int64_t block);
+// Both from one reading of w.
+void nf4_quantize(Context&, float* absmax, uint8_t* codes, const float* w, const float* thresholds, int64_t n,
+                  int64_t block);
+
 // The low-rank update of a linear map (Hu et al. 2021, section 4.1) in two thin products. `parts` families of `width`
 // columns each, family i's at offsets[i] of M, have `rank` columns of the hidden u each: R = parts * rank.
 inline constexpr size_t most_lora_parts = 4;

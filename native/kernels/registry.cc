@@ -11,7 +11,8 @@ const std::map<std::string, Bind>& registry() {
   static const std::map<std::string, Bind> all = [] {
     std::map<std::string, Bind> map;
     for (const auto* table :
-         {&linear_binders(), &layer_binders(), &loss_binders(), &optimizer_binders(), &core_binders()})
+         {&linear_binders(), &quantize_binders(), &layer_binders(), &loss_binders(), &optimizer_binders(),
+          &core_binders()})
       for (const NamedBind& entry : *table) map.emplace(entry.name, entry.bind);
     return map;
   }();

@@ -42,6 +42,7 @@ struct NamedBind {
   Bind bind;
 };
 const std::vector<NamedBind>& linear_binders();
+const std::vector<NamedBind>& quantize_binders();
 const std::vector<NamedBind>& layer_binders();
 const std::vector<NamedBind>& loss_binders();
 const std::vector<NamedBind>& optimizer_binders();

@@ -26,7 +26,7 @@ export interface Result {
   /** The operand whose memory the output takes. */
   readonly inPlace?: number;
   /** Otherwise float32. */
-  readonly storage?: 'float32' | 'bf16';
+  readonly storage?: 'float32' | 'bf16' | 'uint8';
 }
 
 export interface KernelCase extends Result {
@@ -171,8 +171,10 @@ export function load(test: KernelCase, options: ExecutableOptions): LoadedCase {
   const program = { name: test.kernel, buffers, calls: [call] };
   const executable = new Executable(program, layOut(buffers), options);
   for (const [i, { data }] of test.operands.entries()) executable.write(2 * i, data);
-  for (const [i, { shape }] of poisoned.entries()) {
-    executable.write(2 * (operands.length + i), new Float32Array(size(shape)).fill(Number.NaN));
+  for (const [i, { shape, storage }] of poisoned.entries()) {
+    const n = size(shape);
+    const poison = storage === 'uint8' ? new Uint8Array(n).fill(0x5a) : new Float32Array(n).fill(Number.NaN);
+    executable.write(2 * (operands.length + i), poison);
   }
   for (let i = 1; i < buffers.length; i += 2) executable.write(i, guarding);
   const expectKept = (buffer: number, data: Operand['data']) => {

@@ -1,4 +1,4 @@
-/** NF4 and doubly quantized scales: codes to numbers as DESIGN.md defines them, and products with them in float64. */
+/** NF4 and doubly quantized scales: numbers to codes and back as they are defined, and products with them in float64. */
 import { bytes, float32, floats, halves, type KernelCase, naturals, type Operand, random, toBf16 } from './case.ts';
 
 /** Quantiles of the normal distribution (Dettmers et al. 2023, appendix E). */
@@ -134,8 +134,96 @@ function absmax(n: number): KernelCase {
   };
 }
 
+/** A float32 as an integer multiple of 2^-149, so that distances are exact. */
+function exact(x: number): bigint {
+  const scaled = x * 2 ** 100; // still a float64 without rounding: only the exponent changes
+  return scaled === 0 ? 0n : BigInt(scaled * 2 ** 49);
+}
+
+/** The nearest code of a float32, by comparing distances; of two equally near, the lower. */
+function nearestCode(x: number): number {
+  const distance = (code: number) => {
+    const d = exact(x) - exact(Math.fround(codebook[code]!));
+    return d < 0n ? -d : d;
+  };
+  return codebook.reduce((best, _, code) => (distance(code) < distance(best) ? code : best), 0);
+}
+
+/** The float32 `by` steps above a positive one, or below a negative one. */
+function beside(x: number, by: number): number {
+  const neighbour = Float32Array.of(x);
+  new Int32Array(neighbour.buffer)[0]! += by;
+  return neighbour[0]!;
+}
+
+/** Middles between codes as float32 numbers, with what is next to them; some are ties. */
+const middles = codebook
+  .slice(1)
+  .map((upper, code) => Math.fround((Math.fround(codebook[code]!) + Math.fround(upper)) / 2))
+  .flatMap((x) => [beside(x, -1), x, beside(x, 1)]);
+
+/** The largest float32 that is nearest to each code but the last, found by halving: what the definition says, asked often enough. */
+const thresholds = codebook.slice(1).map((_, code) => {
+  let [low, high] = [-1, 1];
+  for (let step = 0; step < 60; step++) {
+    const middle = (low + high) / 2;
+    if (nearestCode(Math.fround(middle)) <= code) low = middle;
+    else high = middle;
+  }
+  return Math.fround(low);
+});
+
+function quantizations(label: string, weights: readonly number[], block: number): KernelCase[] {
+  const w = float32([weights.length], weights);
+  const scales = Array.from({ length: w.data.length / block }, (_, b) =>
+    Math.max(...w.data.subarray(b * block, (b + 1) * block).map(Math.abs)),
+  );
+  const codes = Array.from(w.data, (value, i) => {
+    const scale = scales[Math.floor(i / block)]!;
+    return nearestCode(scale === 0 ? 0 : Math.fround(value / scale));
+  });
+  const absmax = { output: [scales.length], expected: scales };
+  const packed = {
+    output: [codes.length / 2],
+    storage: 'uint8' as const,
+    expected: Array.from({ length: codes.length / 2 }, (_, i) => 16 * codes[2 * i]! + codes[2 * i + 1]!),
+  };
+  const common = { label: `${label}, blocks of ${block}`, attributes: { block }, tolerance: 0 };
+  const table = float32([15], thresholds);
+  return [
+    { ...common, kernel: 'Nf4Absmax', operands: [w], ...absmax },
+    { ...common, kernel: 'Nf4Codes', operands: [w, float32(absmax.output, scales), table], ...packed },
+    { ...common, kernel: 'Nf4Quantize', operands: [w, table], ...absmax, further: [packed] },
+  ];
+}
+
+function quantizationCases(): KernelCase[] {
+  const many = (count: number, scale = 1) => [...floats([count], scale).data];
+  return [
+    ...quantizations('uniform numbers', many(64 * 700, 0.02), 64),
+    ...[2, 6, 30, 34, 128, 200].flatMap((block) => quantizations('uniform numbers', many(block * 9), block)),
+    ...quantizations('middles and their neighbours', [1, ...middles, 0, -0], 48),
+    ...quantizations(
+      'constant blocks',
+      [0.3, -0.3, 1e-30, 3e38].flatMap((x) => new Array(64).fill(x)),
+      64,
+    ),
+    ...quantizations(
+      'zeros of both signs',
+      [0, -0].flatMap((x) => new Array(64).fill(x)),
+      64,
+    ),
+    ...quantizations(
+      'denormal numbers',
+      many(64).map((x) => Math.round(1000 * x) * 2 ** -149),
+      64,
+    ),
+  ];
+}
+
 export function nf4Cases(): KernelCase[] {
   return [
+    ...quantizationCases(),
     ...products('blocks of 64', 37, 96, 128, 64, floats([96])),
     ...products('more than one block of the product each way', 30, 640, 320, 64, halves([640])),
     ...products('blocks across rows, odd rows', 21, 64, 33, 64),

@@ -28,9 +28,4 @@ struct Nf4 {
 // Writes elements [begin, begin + count) to out as float32.
 void nf4_dequantize(const Nf4& stored, int64_t begin, int64_t count, float* out);
 
-// Quantizes n elements (a multiple of block): absmax[n / block], codes[n / 2].
-// Each is the nearest code of w / absmax (float32), a tie going to the lower; a block of zeros gets code 7, which is 0.
-// Returns the index of the first element that is NaN or infinite, where it stops, or -1.
-int64_t nf4_quantize(const float* w, int64_t n, int64_t block, uint8_t* codes, float* absmax);
-
 }  // namespace pipe
