@@ -1,4 +1,5 @@
 /** What records the store holds and whether their blobs are all there, read in one go instead of file by file. */
+import { randomUUID } from 'node:crypto';
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { isSettled, markOf } from './digest.ts';
@@ -31,12 +32,31 @@ interface Shard {
   readonly takenAt: number;
 }
 
-interface Saved {
-  readonly version: 2;
+/** The whole catalog, but for its entries. */
+interface Whole {
+  readonly version: 3;
+  readonly id: string;
   readonly ac: Readonly<Record<string, Shard>>;
   readonly cas: Readonly<Record<string, Shard>>;
+}
+
+interface Saved extends Whole {
   readonly entries: Packed;
 }
+
+/** What has changed since the whole catalog was written: a run that made one task of thousands writes no more than that. */
+interface Since {
+  /** The `id` of that catalog. */
+  readonly of: string;
+  /** Shards whose mark is another one; null where there is none. */
+  readonly ac: Readonly<Record<string, Shard | null>>;
+  readonly cas: Readonly<Record<string, Shard | null>>;
+  readonly entries: Packed;
+  readonly gone: readonly Digest[];
+}
+
+/** How many entries may have changed, beside an eighth of all, before the whole catalog is written again. */
+const mostSince = 64;
 
 /** The fields of an entry that hardly another has. */
 const own = ['key', 'task', 'startedAt', 'seconds', 'outputs'] as const satisfies readonly (keyof Entry)[];
@@ -60,19 +80,35 @@ export interface Catalog {
  */
 export function openCatalog(cache: string, memo: Memo, read: (key: Digest) => Entry | null): Catalog {
   const saved = memo.read('catalog') as Saved | undefined;
-  const usable = saved?.version === 2 ? saved : null;
+  let whole = saved?.version === 3 ? headOf(saved) : null;
+  const since = whole === null ? null : sinceOf(memo, whole);
   const entries = new Map<Digest, Entry>();
   const lost = new Map<Digest, Digest>();
-  let changed = usable === null;
-  if (usable !== null) for (const entry of unpack<Entry>(usable.entries)) entries.set(entry.key, entry);
+  let changed = whole === null;
+  if (saved?.version === 3) for (const entry of unpack<Entry>(saved.entries)) entries.set(entry.key, entry);
+  /** The keys under which there may be something else than the whole catalog says. */
+  const touched = new Set<Digest>(since?.gone);
+  for (const key of touched) entries.delete(key);
+  if (since !== null) for (const entry of unpack<Entry>(since.entries)) put(entry);
+
+  function put(entry: Entry): void {
+    touched.add(entry.key);
+    entries.set(entry.key, entry);
+  }
+  function drop(key: Digest): boolean {
+    if (!entries.delete(key)) return false;
+    touched.add(key);
+    return true;
+  }
 
   /** Marks of all shard folders now, and the names in those whose listing of last time does not hold any more. */
   function inspect(area: 'ac' | 'cas') {
     const marks: Record<string, Shard> = {};
     const listed = new Map<string, Set<string>>();
+    const known: Since['ac'] = { ...whole?.[area], ...since?.[area] };
     for (const shard of shards) {
       const folder = join(cache, area, shard);
-      const before = usable?.[area][shard];
+      const before = known[shard] ?? undefined;
       const takenAt = Date.now();
       const mark = markOf(folder);
       if (mark === null) {
@@ -93,14 +129,14 @@ export function openCatalog(cache: string, memo: Memo, read: (key: Digest) => En
   const unchecked = new Set<Digest>();
   if (records.listed.size > 0) {
     for (const key of entries.keys()) {
-      if (records.listed.get(key.slice(0, 2))?.has(key) === false) entries.delete(key);
+      if (records.listed.get(key.slice(0, 2))?.has(key) === false) drop(key);
     }
     for (const names of records.listed.values()) {
       for (const key of names) {
         if (entries.has(key) || !/^[0-9a-f]{64}$/.test(key)) continue;
         const entry = read(key);
         if (entry === null) continue;
-        entries.set(key, entry);
+        put(entry);
         unchecked.add(key);
       }
     }
@@ -121,7 +157,7 @@ export function openCatalog(cache: string, memo: Memo, read: (key: Digest) => En
         (digest) => (isNew || blobs.listed.has(digest.slice(0, 2))) && !present(digest),
       );
       if (missing === undefined) continue;
-      entries.delete(entry.key);
+      drop(entry.key);
       lost.set(entry.key, missing);
     }
   }
@@ -131,12 +167,12 @@ export function openCatalog(cache: string, memo: Memo, read: (key: Digest) => En
     lost: (key) => lost.get(key) ?? null,
     all: () => entries.values(),
     add(entry) {
-      entries.set(entry.key, entry);
+      put(entry);
       lost.delete(entry.key);
       changed = true;
     },
     remove(key) {
-      if (entries.delete(key)) changed = true;
+      if (drop(key)) changed = true;
     },
     save() {
       if (!changed) return;
@@ -144,9 +180,44 @@ export function openCatalog(cache: string, memo: Memo, read: (key: Digest) => En
       const ac = Object.fromEntries(
         Object.entries(records.marks).filter(([shard]) => ![...lost.keys()].some((key) => key.startsWith(shard))),
       );
-      const value: Saved = { version: 2, ac, cas: blobs.marks, entries: pack([...entries.values()], own) };
-      memo.write('catalog', value);
+      const cas = blobs.marks;
       changed = false;
+      if (whole === null || touched.size > mostSince + entries.size / 8) {
+        whole = { version: 3, id: randomUUID(), ac, cas };
+        memo.write('catalog', { ...whole, entries: pack([...entries.values()], own) } satisfies Saved);
+        touched.clear();
+      }
+      const there: Entry[] = [];
+      const gone: Digest[] = [];
+      for (const key of touched) {
+        const entry = entries.get(key);
+        if (entry === undefined) gone.push(key);
+        else there.push(entry);
+      }
+      memo.write('catalog-since', {
+        of: whole.id,
+        ac: otherMarks(whole.ac, ac),
+        cas: otherMarks(whole.cas, cas),
+        entries: pack(there, own),
+        gone,
+      } satisfies Since);
     },
   };
+}
+
+function headOf({ version, id, ac, cas }: Saved): Whole {
+  return { version, id, ac, cas };
+}
+
+/** What has changed since; null when nothing is known. */
+function sinceOf(memo: Memo, { id }: Whole): Since | null {
+  const since = memo.read('catalog-since') as Since | undefined;
+  return since?.of === id ? since : null;
+}
+
+/** The shards of which `now` says something else than `before`. */
+function otherMarks(before: Whole['ac'], now: Whole['ac']): Since['ac'] {
+  return Object.fromEntries(
+    shards.filter((shard) => before[shard] !== now[shard]).map((shard) => [shard, now[shard] ?? null]),
+  );
 }

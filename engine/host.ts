@@ -5,12 +5,16 @@ import type { Host } from './record.ts';
 let host: Host | undefined;
 
 export function thisHost(): Host {
-  host ??= {
-    name: hostname(),
-    platform: `${process.platform}-${process.arch}`,
-    cpu: cpus()[0]?.model ?? 'unknown',
-    cores: cpus().length,
-    node: process.version,
-  };
+  if (host === undefined) {
+    // It reads files that the system makes up as they are read, which takes milliseconds.
+    const cores = cpus();
+    host = {
+      name: hostname(),
+      platform: `${process.platform}-${process.arch}`,
+      cpu: cores[0]?.model ?? 'unknown',
+      cores: cores.length,
+      node: process.version,
+    };
+  }
   return host;
 }

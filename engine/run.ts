@@ -95,7 +95,7 @@ interface Stale {
   readonly task: Task;
   readonly key: Digest;
   readonly manifest: Manifest;
-  readonly reason: Reason;
+  readonly isForced: boolean;
 }
 
 class Run {
@@ -119,6 +119,8 @@ class Run {
   /** Task -> those that take its artifacts or need it. */
   readonly #dependents = new Map<string, Task[]>();
   readonly #stale = new Map<string, Stale>();
+  /** What is to be queued as soon as all tasks that are ready with it are known. */
+  #ready: Stale[] = [];
   readonly #pools: Pools;
   readonly #executor: Executor;
   readonly #explain: ReturnType<typeof explainer>;
@@ -198,20 +200,37 @@ class Run {
       wanted: this.#tasks.length,
     });
     for (const task of this.#tasks) this.#states.move(task.id, 'Wanted');
-    try {
-      this.#begin();
-      if (this.#active > 0) {
-        await new Promise<void>((resolve) => {
-          this.#idle = resolve;
-        });
-      }
-      if (this.#defect !== null) throw this.#defect;
-    } finally {
-      this.#controller.abort();
-      await this.#executor.close();
-      await Promise.all(this.#afterwards);
-      this.#workspace.claims.close();
+    await this.#begin();
+    if (this.#active > 0) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+      });
     }
+    // Idle processes end, and folders go, while results are published and the run is kept.
+    const closing = this.#close();
+    closing.catch(() => undefined);
+    let ended: Omit<RunOutcome, 'seconds'>;
+    try {
+      if (this.#defect !== null) throw this.#defect;
+      ended = await this.#conclude();
+    } finally {
+      await closing;
+    }
+    const { status, counts } = ended;
+    say({ type: 'run-finished', run: this.#record.id, status, counts, seconds: (performance.now() - begun) / 1000 });
+    return ended;
+  }
+
+  async #close(): Promise<void> {
+    this.#controller.abort();
+    await this.#executor.close();
+    await Promise.all(this.#afterwards);
+    this.#workspace.claims.close();
+  }
+
+  /** Publishes what was found and made, and keeps what became of the run. */
+  async #conclude(): Promise<Omit<RunOutcome, 'seconds'>> {
+    const say = this.#say;
     for (const { id } of this.#tasks)
       if (!isFinal(this.#states.of(id))) this.#skip(id, this.#stopped ?? 'it was never reached');
 
@@ -240,21 +259,34 @@ class Run {
     this.#workspace.save();
     // Only where it was opened has it anything to finish.
     if (this.#ahead !== null) await (await this.#workspace.shared())?.finish(this.#interruption);
-    const seconds = (performance.now() - begun) / 1000;
-    say({ type: 'run-finished', run: this.#record.id, status, counts, seconds });
     return { run: this.#record.id, status, counts, failures: this.#failures };
   }
 
-  #begin(): void {
+  async #begin(): Promise<void> {
     try {
+      let isExpected = this.#workspace.mayShare;
       // In topological order every fresh task finds its producers done.
-      this.#pools.together(() => {
-        for (const task of this.#tasks) this.#consider(task);
-      });
+      for (const task of this.#tasks) {
+        this.#consider(task);
+        if (isExpected || this.#ready[0]?.task.resources.gpu !== 0) continue;
+        // It takes as long to be there as the rest of a large graph to be looked at.
+        isExpected = true;
+        await this.#executor.expect();
+      }
+      this.#queueReady();
     } catch (thrown) {
       // What is queued by now is waited for all the same, so that nothing is at work when the run is over.
       this.#break(thrown);
     }
+  }
+
+  /** Queues all that is ready at once: of them, those with the highest priority start first. */
+  #queueReady(): void {
+    const ready = this.#ready;
+    this.#ready = [];
+    this.#pools.together(() => {
+      for (const stale of ready) this.#queue(stale);
+    });
   }
 
   /** Looks at a wanted task whose producers may all be done: it is fresh, or goes on to be executed. */
@@ -290,12 +322,11 @@ class Run {
         this.#cached(task, { key, outputs: entry.outputs });
         return true;
       }
-      const reason: Reason = entry === null ? this.#explain(task, key, manifest) : { kind: 'forced' };
-      this.#stale.set(id, { task, key, manifest, reason });
+      this.#stale.set(id, { task, key, manifest, isForced: entry !== null });
     }
     if (!task.needs.every((needed) => this.#results.has(needed))) return false;
     this.#states.move(id, 'Ready');
-    this.#queue(this.#stale.get(id)!);
+    this.#ready.push(this.#stale.get(id)!);
     return false;
   }
 
@@ -325,7 +356,7 @@ class Run {
   }
 
   /** @returns whether the task is done (or skipped) now. */
-  async #takeShared({ task, key, reason }: Stale): Promise<boolean> {
+  async #takeShared({ task, key, isForced }: Stale): Promise<boolean> {
     const shared = await this.#workspace.shared();
     if (shared === null) return false;
     this.#ahead ??= import('./remote/ahead.ts').then(({ takeAhead }) =>
@@ -336,7 +367,7 @@ class Run {
       this.#skip(task.id, this.#stopped);
       return true;
     }
-    if (reason.kind === 'forced') return false;
+    if (isForced) return false;
     if (known?.key === key) {
       this.#shared(task, known);
       return true;
@@ -405,8 +436,8 @@ class Run {
   }
 
   /** Takes the result that another run has recorded since this one looked. @returns whether there is one. */
-  #shareResult({ task, key, reason }: Stale): boolean {
-    if (reason.kind === 'forced') return false;
+  #shareResult({ task, key, isForced }: Stale): boolean {
+    if (isForced) return false;
     const entry = this.#workspace.store.recorded(key);
     if (entry === null) return false;
     this.#done(task, { key, outputs: entry.outputs }, 'shared', entry.seconds);
@@ -414,10 +445,10 @@ class Run {
   }
 
   async #execute(stale: Stale, resources: Resources, vacate: () => void): Promise<void> {
-    const { task, key, reason } = stale;
+    const { task, key } = stale;
     let [failures, losses] = [0, 0];
     for (let attempt = 1; ; attempt++) {
-      const ending = await this.#tryOnce(stale, resources, attempt, reason, vacate);
+      const ending = await this.#tryOnce(stale, resources, attempt, vacate);
       if (ending.kind === 'recorded') {
         this.#done(task, { key, outputs: ending.record.outputs }, 'executed', ending.record.seconds);
         await this.#offer(ending.record);
@@ -439,13 +470,14 @@ class Run {
     }
   }
 
-  #tryOnce(stale: Stale, resources: Resources, attempt: number, reason: Reason, vacate: () => void): Promise<Ending> {
-    const { task, key, manifest } = stale;
+  #tryOnce(stale: Stale, resources: Resources, attempt: number, vacate: () => void): Promise<Ending> {
+    const { task, key, manifest, isForced } = stale;
     const say = this.#say;
     const listener: OrderListener = {
       queued: (job, adopted) => say({ type: 'task-queued', task: task.id, job, adopted }),
       started: (log) => {
         this.#states.move(task.id, 'Running');
+        const reason: Reason = isForced ? { kind: 'forced' } : this.#explain(task, key, manifest);
         say({ type: 'task-started', task: task.id, key, attempt, reason, log });
       },
       progress: (done, total) => say({ type: 'task-progress', task: task.id, done, total }),
@@ -462,7 +494,7 @@ class Run {
         facts: this.#facts,
         resources,
         run: this.#record.id,
-        fresh: reason.kind === 'forced' || attempt > 1,
+        fresh: isForced || attempt > 1,
         producer: (id) => ({ task: this.#byId.get(id)!, result: this.#results.get(id)! }),
         signal: this.#controller.signal,
         // Where others wait for the result, they are to be in the queue, by their priority, when the place becomes free.
@@ -486,9 +518,8 @@ class Run {
   }
 
   #considerDependents({ id }: Task): void {
-    this.#pools.together(() => {
-      for (const dependent of this.#dependents.get(id) ?? []) this.#consider(dependent);
-    });
+    for (const dependent of this.#dependents.get(id) ?? []) this.#consider(dependent);
+    this.#queueReady();
   }
 
   /** A task whose result is there without its being executed. */

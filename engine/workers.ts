@@ -131,6 +131,8 @@ function describeSignal(signal: NodeJS.Signals): string {
 
 /** The workers of one run. */
 export interface Workers {
+  /** Starts a worker that is bound to no GPU, for the first that will be taken. One that cannot be started shows when it is taken. */
+  expect(): Promise<void>;
   /** An idle worker that is bound to these GPUs, or a new one. */
   take(gpus: string | null): Promise<Worker>;
   /** Gives a worker back; one that has died is forgotten. */
@@ -150,7 +152,21 @@ export function openWorkers(entry: () => Promise<string>, folder: string, prefix
     all.delete(worker);
     rmSync(worker.log, { force: true });
   };
+  async function start(gpus: string | null): Promise<Worker> {
+    started += 1;
+    const log = join(folder, `${prefix}-worker-${started}.log`);
+    const worker = await startWorker(await entry(), log, gpus);
+    all.add(worker);
+    return worker;
+  }
   return {
+    async expect() {
+      try {
+        idle.push(await start(null));
+      } catch {
+        // What stands in the way now does so then.
+      }
+    },
     async take(gpus) {
       for (let at = idle.length - 1; at >= 0; at--) {
         if (idle[at]!.gpus !== gpus) continue;
@@ -158,11 +174,7 @@ export function openWorkers(entry: () => Promise<string>, folder: string, prefix
         if (worker!.isAlive) return worker!;
         forget(worker!);
       }
-      started += 1;
-      const log = join(folder, `${prefix}-worker-${started}.log`);
-      const worker = await startWorker(await entry(), log, gpus);
-      all.add(worker);
-      return worker;
+      return start(gpus);
     },
     give(worker) {
       if (worker.isAlive) idle.push(worker);

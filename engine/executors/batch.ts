@@ -92,6 +92,8 @@ class Batch implements Executor {
     this.#left.add(order.place.home);
   }
 
+  async expect(): Promise<void> {}
+
   async underWay(key: Digest): Promise<Order | null> {
     const { cluster, earlier } = await this.#connect();
     for (const files of earlier.get(key) ?? []) {

@@ -62,6 +62,7 @@ export function openLocal(
       const home = join(work, `${identityText(self())}-${places}`);
       return { home, remove: () => removeAttempt(home) };
     },
+    expect: () => workers.expect(),
     underWay: () => Promise.resolve(null),
     async run({ job, resources, timeoutSeconds, place }, listener, signal) {
       // The pools have seen to it that there are enough.
@@ -70,16 +71,22 @@ export function openLocal(
       try {
         worker = await workers.take(held.length === 0 ? null : held.join(','));
         const before = newestProcess();
-        listener.started(worker.log);
         const startedAt = new Date();
         const begun = performance.now();
-        const complaint = await supervised(worker, job, listener, timeoutSeconds, signal);
+        const ending = supervised(worker, job, listener, timeoutSeconds, signal);
+        // It is at work while this is told and found out.
+        listener.started(worker.log);
+        const host = thisHost();
+        const complaint = await ending;
         // A worker that was ended could not end what had left its process group.
         if (!worker.isAlive) endStragglers(place.home, before, worker.pid);
         const seconds = (performance.now() - begun) / 1000;
         // What a failed task has left in a GPU's memory goes with the process.
         if (complaint !== null && held.length > 0) await worker.stop();
-        return { complaint, log: readLog(worker.log), startedAt, seconds, host: thisHost(), job: null };
+        return { complaint, log: readLog(worker.log), startedAt, seconds, host, job: null };
+      } catch (thrown) {
+        await worker?.stop();
+        throw thrown;
       } finally {
         if (worker !== null) workers.give(worker);
         gpus.unshift(...held);
