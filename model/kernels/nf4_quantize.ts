@@ -19,8 +19,12 @@ export const nf4CodesKernel = defineKernel<{ block: number }>()({
     return [w[0]! / 2];
   },
   composite({ w, absmax, thresholds }, { block }) {
-    const scaled = tf.divNoNan(tf.reshape(w, [-1, block]), tf.reshape(absmax, [-1, 1]));
-    const codes = tf.sum(tf.cast(tf.greater(tf.reshape(scaled, [-1, 1]), thresholds), 'float32'), 1);
+    const scaled = tf.reshape(tf.divNoNan(tf.reshape(w, [-1, block]), tf.reshape(absmax, [-1, 1])), [-1]);
+    // One threshold after the other, each a scalar: wasm is many times as slow where two shapes are broadcast.
+    const codes = tf
+      .unstack(thresholds)
+      .map((threshold) => tf.cast(tf.greater(scaled, threshold), 'float32'))
+      .reduce((sum, exceeds) => tf.add(sum, exceeds));
     const [even, odd] = tf.split(tf.reshape(codes, [-1, 2]), 2, 1);
     return tf.cast(tf.reshape(tf.add(tf.mul(even!, 16), odd!), [-1]), 'int32');
   },
