@@ -62,7 +62,7 @@ export interface Executor {
   /** What there is to share out among tasks, and how many of them may be under way at a time. */
   readonly total: Resources;
   readonly jobs: number;
-  /** An attempt that needs no GPU will come: what takes time to get ready may begin to. Never throws: `run` says what is wrong. */
+  /** An attempt at a stage that needs no GPU will come: what takes time to get ready may begin to. Never throws: `run` says what is wrong. */
   expect(): Promise<void>;
   /** A place for a new attempt. */
   place(key: Digest): Place;

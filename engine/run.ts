@@ -264,11 +264,13 @@ class Run {
 
   async #begin(): Promise<void> {
     try {
+      // What a shared cache may have is asked for first.
       let isExpected = this.#workspace.mayShare;
       // In topological order every fresh task finds its producers done.
       for (const task of this.#tasks) {
         this.#consider(task);
-        if (isExpected || this.#ready[0]?.task.resources.gpu !== 0) continue;
+        const last = this.#ready.at(-1)?.task;
+        if (isExpected || last?.action.kind !== 'uses' || last.resources.gpu > 0) continue;
         // It takes as long to be there as the rest of a large graph to be looked at.
         isExpected = true;
         await this.#executor.expect();

@@ -1,7 +1,7 @@
 /** The program of a worker process: imports stage modules and runs one task at a time, or a command, as the engine asks. */
 import { mkdirSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { isMainThread, parentPort, Worker as Thread } from 'node:worker_threads';
+import { Worker as Thread } from 'node:worker_threads';
 import { runCommand } from './command.ts';
 import type { Complaint, Description, Job, Reply, Request, StageJob } from './protocol.ts';
 import { Masker } from './secrets.ts';
@@ -11,24 +11,22 @@ import { endStragglers, newestProcess, openFilesIn } from './stragglers.ts';
 /** How often a task's progress is passed on. */
 const progressMs = 100;
 
-if (isMainThread) serve();
-// Its own parent may have died before this line: the engine says who it is.
-else watch(Number(process.argv[2]));
+serve();
 
 /**
  * Ends the process group when the engine is gone. A thread of its own: a stage may compute for minutes without
- * returning to the event loop, where the closed channel would be noticed.
+ * returning to the event loop, where the closed channel would be noticed. Given as text, it is there before a module would be
+ * found. The engine says who it is: it may have died before the first look.
  */
-function watch(parent: number): void {
-  parentPort?.unref();
-  setInterval(() => {
-    if (process.ppid !== parent) process.kill(-process.pid, 'SIGKILL');
-  }, 250);
+function startWatch(engine: number): void {
+  const watch = `setInterval(() => {
+    if (process.ppid !== ${engine}) process.kill(-process.pid, 'SIGKILL');
+  }, 250)`;
+  new Thread(watch, { eval: true }).unref();
 }
 
 function serve(): void {
-  // This very file: `import.meta.url` of a bundle means its source.
-  new Thread(process.argv[1]!, { argv: process.argv.slice(2) }).unref();
+  startWatch(Number(process.argv[2]));
   process.on('disconnect', () => process.kill(-process.pid, 'SIGKILL'));
   let controller = new AbortController();
   process.on('message', async (request: Request) => {

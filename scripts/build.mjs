@@ -6,7 +6,7 @@ const root = dirname(import.meta.dirname);
 const dist = join(root, 'dist');
 
 /** Packages that go into the bundle: reading one file is faster than finding them in node_modules. */
-const bundled = new Set(['commander']);
+const bundled = new Set(['commander', 'p-queue', 'eventemitter3', 'p-timeout']);
 
 const plugin = {
   name: 'packages',
