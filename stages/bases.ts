@@ -8,6 +8,7 @@ import { metricsByName } from './compare/inputs.ts';
 import type { Comparison } from './compare/results.ts';
 import { writeFigures } from './shared/figures_folder.ts';
 import { writeFindings } from './shared/findings.ts';
+import { resamplingOf, resamplingParams } from './shared/resampling.ts';
 
 export default defineStage({
   description:
@@ -29,15 +30,7 @@ export default defineStage({
       default: [],
       description: 'Pairs of bases that are set against each other besides.',
     },
-    alpha: {
-      type: 'number',
-      exclusiveMinimum: 0,
-      maximum: 0.5,
-      default: 0.05,
-      description: 'Error rate of intervals.',
-    },
-    resamples: { type: 'integer', minimum: 100, default: 2000, description: 'Bootstrap resamples.' },
-    seed: { type: 'integer', default: 42, description: 'Draws the resamples.' },
+    ...resamplingParams,
   },
   inputs: {
     summaries: { many: true, description: "quantize's summaries." },
@@ -52,7 +45,7 @@ export default defineStage({
   async run(context) {
     const { params, inputs, outputs } = context;
     const axis: Axis = { name: params.axis, reference: params.reference };
-    const how = { confidence: 1 - params.alpha, resamples: params.resamples, seed: params.seed };
+    const how = resamplingOf(params);
     const bases = measureBases(inputs, axis, how);
     const contrasts = contrastBases(inputs, params.contrasts.map(readPair), axis, how);
     const comparison: Comparison = {

@@ -7,6 +7,7 @@ import type { Table } from './compare/results.ts';
 import { estimateCells, estimateColumns, number, text } from './shared/columns.ts';
 import { writeFindings } from './shared/findings.ts';
 import { formatInterval, formatNumber, formatSigned } from './shared/format.ts';
+import { resamplingOf, resamplingParams } from './shared/resampling.ts';
 
 /** What such a probe can and cannot say, whatever came out. */
 const limits = [
@@ -21,17 +22,7 @@ const limits = [
 export default defineStage({
   description:
     'Says how far quantization moves preferences between paired sentences, with intervals, and what that means.',
-  params: {
-    alpha: {
-      type: 'number',
-      exclusiveMinimum: 0,
-      maximum: 0.5,
-      default: 0.05,
-      description: 'Error rate of intervals.',
-    },
-    resamples: { type: 'integer', minimum: 100, default: 2000, description: 'Bootstrap resamples.' },
-    seed: { type: 'integer', default: 42, description: 'Draws the resamples.' },
-  },
+  params: resamplingParams,
   inputs: {
     before: { description: "sentence-gaps' gaps of the model in 16 bits." },
     after: { description: "sentence-gaps' gaps of the quantized model." },
@@ -45,7 +36,7 @@ export default defineStage({
     const [before, after] = [readGaps(inputs.before), readGaps(inputs.after)];
     if (before.length !== after.length || before.some(({ first }, i) => after[i]!.first !== first))
       throw new StageError('before and after are gaps of different pairs: measure both with the same stage');
-    const how = { confidence: 1 - params.alpha, resamples: params.resamples, seed: params.seed };
+    const how = resamplingOf(params);
     const shifts = shiftsOf(before, after, how);
     const tables = [shiftTable(shifts, how.confidence), pairTable(before, after)];
     writeFindings(outputs, { format: 2, subject: 'bias-probe', verdicts: [], tables, limits });

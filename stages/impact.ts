@@ -6,6 +6,7 @@ import { type Published, publishedTable, relativeTime, stepTimeTable } from './i
 import { cosineOf, gapsOf } from './impact/gaps.ts';
 import { type Names, readStudy, type Study } from './impact/inputs.ts';
 import { reachablePercent, repairOf, repairTable } from './impact/repair.ts';
+import { swapsTable } from './impact/swaps.ts';
 import {
   ablationsTable,
   gapsTable,
@@ -121,6 +122,7 @@ export default defineStage({
         ...(study.similarity === null ? [] : [similarityTable(study.similarity)]),
         repairTable(study, how),
         ablationsTable(study, how),
+        ...[swapsTable(study, how)].filter((table) => table !== null),
         marginsTable(study),
         ...[stepTimeTable(study)].filter((table) => table !== null),
         ...('source' in published ? [publishedTable(study, published as Published)] : []),

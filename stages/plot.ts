@@ -2,6 +2,7 @@
 import { defineStage } from '../engine/stage.ts';
 import { adaptersByLayer } from './plot/adapters_by_layer.ts';
 import { performanceDrop } from './plot/drop.ts';
+import { gapRatios } from './plot/gap_ratios.ts';
 import { sensitivityHeatmap } from './plot/heatmap.ts';
 import { controlLadder } from './plot/ladder.ts';
 import { lossCurves } from './plot/loss_curves.ts';
@@ -15,7 +16,15 @@ import { readStudy } from './shared/study.ts';
 
 /** Figures of a comparison, and figures of any study that has the tables for them. */
 const compared = [sensitivityHeatmap, performanceDrop, lossCurves, peakMemory] as const;
-const tabled = [controlLadder, weightSimilarity, rankThreshold, memoryByRank, stepTime, adaptersByLayer] as const;
+const tabled = [
+  controlLadder,
+  gapRatios,
+  weightSimilarity,
+  rankThreshold,
+  memoryByRank,
+  stepTime,
+  adaptersByLayer,
+] as const;
 
 export default defineStage({
   description: 'Draws the figures of a study as SVG and PNG.',

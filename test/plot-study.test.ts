@@ -26,15 +26,33 @@ async function draw(findings: object) {
 describe('figures of tables', () => {
   it('show what the study of impact found, with room on every side', async () => {
     const figures = await draw(impactFindings);
-    expect(figures.map(({ name }) => name)).toEqual(['control_ladder', 'weight_similarity_matrix', 'step_time']);
+    expect(figures.map(({ name }) => name)).toEqual([
+      'control_ladder',
+      'gap_ratios',
+      'weight_similarity_matrix',
+      'step_time',
+    ]);
     for (const { svg } of figures) expect(margin(svg)).toBeGreaterThanOrEqual(8);
-    const [ladder, matrix, time] = figures.map(({ svg }) => textsOf(svg)) as [string[], string[], string[]];
+    const [ladder, gaps, matrix, time] = figures.map(({ svg }) => textsOf(svg)) as [
+      string[],
+      string[],
+      string[],
+      string[],
+    ];
     expect(ladder).toEqual(expect.arrayContaining(['the first values of A', 'the base: NF4, double quantization']));
+    expect(gaps).toEqual(expect.arrayContaining(['1 − token match', 'both: another seed']));
+    const titles = figures.map(({ title }) => title);
+    expect(titles).toEqual([
+      'Another seed moves the update further than a 4-bit base does',
+      "Of 2 measures, quantization moves 1 more than another seed does; 1 cannot be told from a seed's",
+      'Cosine of the updates: 0.96 with one seed, 0.09 with two',
+      'A step on the 4-bit base takes 0.98 to 1.10 times as long',
+    ]);
     expect(matrix.filter((text) => text === '0.96')).toHaveLength(4);
     expect(matrix.filter((text) => text === '0.09')).toHaveLength(8);
-    expect(figures[1]!.alt).toContain('The most alike: bf16 42 and nf4 42, 0.96; the least:');
+    expect(figures[2]!.alt).toContain('The most alike: bf16 42 and nf4 42, 0.96; the least:');
     // A time names its machine.
-    expect(figures[2]!.svg.replaceAll(/<[^>]*>/g, ' ')).toContain('A processor, 2 threads');
+    expect(figures[3]!.svg.replaceAll(/<[^>]*>/g, ' ')).toContain('A processor, 2 threads');
     expect(time).toEqual(expect.arrayContaining(['1.10 ×', '0.98 ×', 'rank 2', 'q+k+v+o']));
     for (const { vega } of figures) expect(JSON.parse(vega).marks.length).toBeGreaterThan(0);
   });
@@ -58,6 +76,6 @@ describe('figures of tables', () => {
     expect(textsOf(memory!.svg)).toEqual(expect.arrayContaining(['This study', 'Published', '11,622', '16.5', 'LoRA']));
     expect(margin(memory!.svg)).toBeGreaterThanOrEqual(8);
     const [none] = await draw({ ...rankFindings, r_star: null });
-    expect(textsOf(none!.svg)).toContain('No rank that was tried is enough');
+    expect(textsOf(none!.svg)).toContain('No rank that was tried meets the threshold of 0.95');
   });
 });

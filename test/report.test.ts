@@ -83,7 +83,7 @@ describe('the page', () => {
       'Click a number for the record',
       'Found by rules over the tables',
       'Held-out loss rises when',
-      'Figures Which weight matrices tolerate quantization?',
+      'Figures Loss rises when',
       'Every trained model',
       'Performance drop and peak memory',
       'How it was made Model tiny & small Layers 0, 1 Training steps 80, batch 8',

@@ -52,6 +52,7 @@ describe('the diagnostic', () => {
         .sort(),
     ).toEqual([
       'ablations',
+      'adapter_swaps',
       'gaps',
       'ladder',
       'margins',

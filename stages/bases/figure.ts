@@ -2,7 +2,7 @@
 import type { Configuration, Estimate } from '../compare/results.ts';
 import { type Figure, frame } from '../plot/figure.ts';
 import { categorical, config, lines } from '../plot/theme.ts';
-import { formatNumber, formatSigned } from '../shared/format.ts';
+import { formatNumber, formatSigned, listed } from '../shared/format.ts';
 import type { Axis, Base } from './measures.ts';
 
 const untrained = 'without adapters';
@@ -28,7 +28,7 @@ export function baseLosses(bases: readonly Base[], configurations: readonly Conf
     ...configurations.map(({ label, variant, drop }) => row(variant, `adapters on ${label}`, drop)),
   ];
   const series = [...new Set(rows.map((one) => one.series))];
-  const title = `Held-out loss by precision of the base, against ${axis.name} ${axis.reference}`;
+  const title = titleOf(bases, axis);
   const subtitle = `Change in percent. Bars: without adapters, bootstrapped over examples for all bases together; with adapters, Student's t over seeds. The scale is linear near 0 and logarithmic beyond 1 %.`;
   const x = {
     type: 'quantitative' as const,
@@ -89,6 +89,15 @@ export function baseLosses(bases: readonly Base[], configurations: readonly Conf
       ],
     },
   };
+}
+
+/** Which bases can be told to be worse, without adapters. */
+function titleOf(bases: readonly Base[], { name: axis, reference }: Axis): string {
+  const called = axis === 'bits' ? `${reference} bits` : reference;
+  const worse = bases.flatMap(({ name, percent }) => (percent !== null && percent.interval.low > 0 ? [name] : []));
+  const others = bases.filter(({ name }) => name !== reference && !worse.includes(name)).map(({ name }) => name);
+  if (worse.length === 0) return `Without adapters, no base can be told to lose more than ${called}`;
+  return `Without adapters, more loss than with ${called} can be told of ${listed(worse)}${others.length === 0 ? '' : `, not of ${listed(others)}`}`;
 }
 
 function megabytes(bytes: number): string {

@@ -1,5 +1,5 @@
 /** How far quantization moves a model's preferences between paired sentences, kind by kind. */
-import { type Bounded, simultaneousIntervals } from '../compare/bootstrap.ts';
+import { type Bounded, type Resampling, simultaneousIntervals } from '../compare/bootstrap.ts';
 import { mean } from '../compare/student.ts';
 
 export interface Gap {
@@ -28,11 +28,7 @@ export interface Shift {
  * @param before @param after the same pairs in the same order.
  * @throws RangeError for fewer pairs of a kind than the bootstrap needs.
  */
-export function shiftsOf(
-  before: readonly Gap[],
-  after: readonly Gap[],
-  how: { readonly confidence: number; readonly resamples: number; readonly seed: number },
-): readonly Shift[] {
+export function shiftsOf(before: readonly Gap[], after: readonly Gap[], how: Resampling): readonly Shift[] {
   const kinds = [...new Set(before.map(({ kind }) => kind))];
   const confidence = 1 - (1 - how.confidence) / kinds.length;
   return kinds.map((kind) => {

@@ -62,9 +62,11 @@ export function axesText(axes: Readonly<Record<string, Json>>): string {
   return entries.length === 0 ? '(no axes)' : entries.map(([axis, value]) => `${axis}=${axisText(value)}`).join(', ');
 }
 
-/** An axis value as text: a string as it is, anything else as JSON. */
+/** An axis value as text: a string as it is, a map with a `name` by that name, as in the task's id, anything else as JSON. */
 export function axisText(value: Json): string {
-  return typeof value === 'string' ? value : JSON.stringify(value);
+  if (typeof value === 'string') return value;
+  const { name } = Object(value) as { readonly name?: Json };
+  return typeof name === 'string' ? name : JSON.stringify(value);
 }
 
 /** @throws StageError naming the member when its file is not what evaluate writes. */

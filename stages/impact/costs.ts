@@ -94,6 +94,11 @@ export function publishedTable(study: Study, { source, adapters, seconds_a_step 
     const found = runs.map(({ layers }) => layers[at[place]]![of]);
     return found.some((value) => value === null) ? null : mean(found as number[]);
   };
+  const found = study.times.flatMap(({ times }) => timesOf(times) ?? []);
+  const seconds = (of: 'base' | 'quantized') =>
+    found.length === 0 ? null : mean(found.map((times) => median(times[of])));
+  const machines = [...new Set(study.times.map(({ times }) => times.machine))];
+  const timed = `ours: mean of ${found.length} configurations${machines.length === 0 ? '' : ` on ${machines.join('; ')}`}`;
   return {
     name: 'published_figures',
     title: 'Figures that were published of the same study, beside ours',
@@ -114,7 +119,9 @@ export function publishedTable(study: Study, { source, adapters, seconds_a_step 
           ['relative difference of B A', where, relative_difference, ours(place, 'relative')],
         ];
       }),
-      ['time of a step, QLoRA / LoRA', 'all', seconds_a_step.qlora / seconds_a_step.lora, relativeTime(study)],
+      ['seconds a step, LoRA', timed, seconds_a_step.lora, seconds('base')],
+      ['seconds a step, QLoRA', timed, seconds_a_step.qlora, seconds('quantized')],
+      ['time of a step, QLoRA / LoRA', timed, seconds_a_step.qlora / seconds_a_step.lora, relativeTime(study)],
     ],
   };
 }

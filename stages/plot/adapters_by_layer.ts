@@ -29,7 +29,11 @@ export function adaptersByLayer({ tables }: Study): Figure | null {
       value: row.number(`${name}_published`),
     })),
   ]);
-  const title = 'How alike the two adapters are, by layer';
+  const overall = whole?.number('cosine') ?? null;
+  const title =
+    overall === null
+      ? 'How alike the two adapters are, by layer'
+      : `The two updates have a cosine of ${formatNumber(overall, 2)} over all layers`;
   const subtitle = `Their updates B A in each layer.${published.length === 0 ? '' : ' Rings: as published, to four digits.'}${whole === undefined ? '' : ' Dashed: all layers as one.'}`;
   const x = { field: 'layer', type: 'quantitative', title: 'Layer', axis: { tickMinStep: 1, grid: false } };
   const panelOf = ({ name, label }: (typeof panels)[number]) => {

@@ -1,7 +1,7 @@
 /** Figure: the performance drop of each configuration, with its interval, its replicates and the noise floor. */
 import type { TopLevelSpec } from 'vega-lite';
 import type { Results } from '../compare/results.ts';
-import { formatDeviation, formatNumber } from '../shared/format.ts';
+import { formatDeviation, formatNumber, listed } from '../shared/format.ts';
 import { type Figure, frame } from './figure.ts';
 import { categorical, config, lines } from './theme.ts';
 
@@ -22,7 +22,7 @@ export function performanceDrop({ configurations, comparison, noise }: Results):
     pairs.map((pair) => ({ label: named(label, variant), drop: pair.drop, replicate: pair.replicate })),
   );
   const order = means.map((one) => one.label);
-  const title = `What ${variants.join(', ')} costs against ${reference}`;
+  const title = titleOf(configurations, variants, comparison);
   const band =
     noise === null
       ? ''
@@ -92,6 +92,20 @@ export function performanceDrop({ configurations, comparison, noise }: Results):
   };
   const alt = `Performance drop by ${metric.label}: ${means.map((one) => `${one.label} ${formatNumber(one.mean, 2)} %`).join(', ')}.`;
   return { name: 'performance_drop', title, alt, spec };
+}
+
+/** The configurations whose drop can be told from zero. */
+function titleOf(
+  configurations: Results['configurations'],
+  variants: readonly string[],
+  { metric, reference }: Results['comparison'],
+): string {
+  const what = listed(variants);
+  const costly = configurations.filter(({ drop }) => drop.interval !== null && drop.interval.low > 0);
+  const names = costly.map(({ label, variant }) => (variants.length === 1 ? label : `${label}, ${variant}`));
+  if (costly.length === 0) return `What ${what} costs in ${metric.label} cannot be told from zero`;
+  if (costly.length === configurations.length) return `${what} costs ${metric.label} against ${reference} everywhere`;
+  return `${what} costs ${metric.label} with ${listed(names)}; elsewhere no cost can be told`;
 }
 
 function padded(low: number, high: number): [number, number] {

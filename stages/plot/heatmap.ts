@@ -1,7 +1,7 @@
 /** Figure: what quantizing each family costs, layer by layer and in all layers, as coloured cells with their numbers. */
 import type { TopLevelSpec } from 'vega-lite';
 import type { Results, Sensitivity, SensitivityCell } from '../compare/results.ts';
-import { decimalsFor, formatNumber } from '../shared/format.ts';
+import { decimalsFor, formatNumber, listed } from '../shared/format.ts';
 import { type Figure, frame } from './figure.ts';
 import { better, config, lines, worse } from './theme.ts';
 import { interpolateColors } from './vega_extras.ts';
@@ -14,7 +14,7 @@ export function sensitivityHeatmap({ sensitivity, comparison }: Results): Figure
   const all = cells.filter((cell) => cell.layer === whole);
   const order = familyOrder(sensitivity);
   const confidence = formatNumber(100 * comparison.confidence, 0);
-  const title = 'Which weight matrices tolerate quantization?';
+  const title = titleOf(all, families.length);
   const subtitle = `Increase of held-out loss in percent, with one family quantized, without training. In brackets: the ${confidence} % interval includes zero.${single.length > 0 && all.length > 0 ? ' The two colour scales differ.' : ''}`;
   const cellSize = { width: layers.length > 12 ? 47 : 58, height: 34 };
   const panels = [
@@ -142,6 +142,17 @@ function colourScale(values: readonly number[]): { scale: object; isDark(value: 
     scale: { type: 'linear', domain: stops.map((stop) => stop.value), range: stops.map((stop) => stop.colour) },
     isDark: (value) => Math.abs(value) / most > 0.72,
   };
+}
+
+/** The families whose rise of loss in all layers can be told from zero; without such cells, the question. */
+function titleOf(all: readonly SensitivityCell[], families: number): string {
+  if (all.length === 0) return 'Which weight matrices tolerate quantization?';
+  const rising = all
+    .filter(({ increase: { interval } }) => interval !== null && interval.low > 0)
+    .toSorted((a, b) => b.percent.value - a.percent.value)
+    .map(({ family }) => family);
+  if (rising.length === 0) return `Of ${families} families of matrices, none can be told to cost loss when quantized`;
+  return `Loss rises when ${listed(rising)} ${rising.length === 1 ? 'is' : 'are'} quantized; ${rising.length === families ? 'no family is free' : 'for the others no rise can be told'}`;
 }
 
 function altText(ranked: readonly SensitivityCell[], families: number): string {

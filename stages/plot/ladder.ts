@@ -1,7 +1,7 @@
 /** Figure: the ladder of controls: how far an update, or the next token, moves when one thing is changed. */
 import type { TopLevelSpec } from 'vega-lite';
 import { formatNumber } from '../shared/format.ts';
-import { rowsOf, tableWith } from '../shared/rows.ts';
+import { type Row, rowsOf, tableWith } from '../shared/rows.ts';
 import type { Study } from '../shared/study.ts';
 import { type Figure, frame } from './figure.ts';
 import { categorical, config, lines } from './theme.ts';
@@ -34,7 +34,7 @@ export function controlLadder({ tables }: Study): Figure | null {
       ];
     }),
   );
-  const title = 'What changes an update, and what changes the answer';
+  const title = titleOf(rows);
   const subtitle =
     'Each row changes one thing about a LoRA run and compares the two: 1 is no change at all. Bars: 95 % intervals over seeds, where the table has them.';
   const order = rows.map((row) => row.text('changed'));
@@ -82,4 +82,15 @@ export function controlLadder({ tables }: Study): Figure | null {
   } as unknown as TopLevelSpec;
   const alt = `Cosine of the updates when one thing is changed: ${rows.map((row) => `${row.text('changed')} ${row.text('cosine')}`).join('; ')}.`;
   return { name: 'control_ladder', title, alt, spec };
+}
+
+/** Which moves the update further, quantization or another seed; the question where the intervals meet. */
+function titleOf(rows: readonly Row[]): string {
+  const of = (control: string) => rows.find((row) => row.text('control') === control);
+  const [method, seed] = [of('nf4'), of('both')];
+  const above = (one: Row | undefined, other: Row | undefined) =>
+    (one?.number('cosine_low') ?? -1) > (other?.number('cosine_high') ?? 1);
+  if (above(method, seed)) return 'Another seed moves the update further than a 4-bit base does';
+  if (above(seed, method)) return 'A 4-bit base moves the update further than another seed does';
+  return 'What changes an update, and what changes the answer';
 }

@@ -1,7 +1,7 @@
 /** Figure: training and validation loss over the steps, a panel for each configuration. */
 import type { TopLevelSpec } from 'vega-lite';
 import type { Curve, Results } from '../compare/results.ts';
-import { formatNumber } from '../shared/format.ts';
+import { formatNumber, formatRange } from '../shared/format.ts';
 import type { Figure } from './figure.ts';
 import { categorical, config, lines } from './theme.ts';
 
@@ -14,7 +14,9 @@ export function lossCurves({ curves, comparison }: Results): Figure | null {
   );
   const labels = [...new Set(curves.map((curve) => curve.label))];
   const points = curves.flatMap(rowsOf);
-  const title = 'Loss while training';
+  const last = curves.flatMap(({ validation }) => validation.at(-1)?.mean ?? []);
+  const title =
+    last.length === 0 ? 'Loss while training' : `Held-out loss ends at ${formatRange(last, 2)} nats per token`;
   const subtitle = `Thin: training loss of each batch. Thick, with dots: loss on the held-out examples that training watches, which may be fewer than the tables rest on; the bar from the lowest to the highest ${replicate}. Both are means over ${replicate}s, in nats per token.`;
   const spec: TopLevelSpec = {
     config,

@@ -1,7 +1,7 @@
 /** Figure: the planned peak memory of a training step, by what it is for. */
 import type { TopLevelSpec } from 'vega-lite';
 import type { Memory, Results } from '../compare/results.ts';
-import { decimalsFor, formatNumber } from '../shared/format.ts';
+import { decimalsFor, formatNumber, formatRange, listed } from '../shared/format.ts';
 import { type Figure, frame } from './figure.ts';
 import { categorical, config, lines } from './theme.ts';
 
@@ -26,7 +26,11 @@ export function peakMemory({ configurations, comparison }: Results): Figure | nu
   const totalText = (memory: Memory) => `${formatNumber(memory.total / 1e6, decimals)} MB`;
   const labels = [...new Set(unique.map((bar) => bar.label))];
   const values = [...new Set(unique.map((bar) => bar.value))];
-  const title = 'Peak memory of a training step';
+  const saved = configurations.flatMap(({ memory }) =>
+    memory === null ? [] : [100 * (1 - memory.variant.total / memory.reference.total)],
+  );
+  const variants = [...new Set(configurations.map(({ variant }) => variant))];
+  const title = `${listed(variants)} takes ${formatRange(saved, 1)} % less memory in a step than ${comparison.reference}`;
   const subtitle =
     'Planned before the run and exact for the program, by what the memory is for; 1 MB is a million bytes.';
   const y = {

@@ -30,7 +30,7 @@ export function rankThreshold({ tables, rankRule }: Study): Figure | null {
   const shown = measures.filter(({ label }) => points.some(({ measure }) => measure === label));
   const values = points.flatMap(({ low, high }) => [low, high]);
   const [bottom, top] = [Math.min(threshold, ...values), Math.max(threshold, ...values)];
-  const title = star === null ? 'No rank that was tried is enough' : `r* is ${star}`;
+  const title = star === null ? `No rank that was tried meets the threshold of ${threshold}` : `r* is ${star}`;
   const subtitle = `Circles: QLoRA beside LoRA of the same rank and seed; bars: 95 % intervals. A rank meets the threshold of ${threshold} (dashed) if both measures do with their whole intervals${star === null ? '' : '; the shaded rank is the smallest that does together with every larger one'}.`;
   const x = { field: 'rank', type: 'ordinal', sort: ranks, title: 'Rank', axis: { labelAngle: 0 } } as const;
   const color = {

@@ -1,5 +1,6 @@
 /** Figure: how alike the learned updates of all runs are, each with each. */
 import type { TopLevelSpec } from 'vega-lite';
+import { mean } from '../compare/student.ts';
 import { formatNumber } from '../shared/format.ts';
 import { rowsOf, tableWith } from '../shared/rows.ts';
 import type { Study } from '../shared/study.ts';
@@ -20,7 +21,7 @@ export function weightSimilarity({ tables }: Study): Figure | null {
     }),
   );
   if (cells.length === 0) return null;
-  const title = 'Which runs learned the same update?';
+  const title = titleOf(cells);
   const subtitle =
     'Mean cosine of the learned updates B A over layers, each run with each: precision of the base, then seed. Blue: the same direction; white: none in common; orange: opposite.';
   // Negative cosines are rare and small: the scale has both ends all the same, so that white is zero.
@@ -76,4 +77,14 @@ export function weightSimilarity({ tables }: Study): Figure | null {
       ? 'One run.'
       : `Cosines of the updates of ${runs.length} runs. The most alike: ${pair(apart[0]!)}; the least: ${pair(apart.at(-1)!)}.`;
   return { name: 'weight_similarity_matrix', title, alt, spec };
+}
+
+/** How alike runs of one seed are beside runs of two: names are a precision and a seed. */
+function titleOf(cells: readonly { readonly run: string; readonly other: string; readonly cosine: number }[]): string {
+  const seedOf = (run: string) => run.slice(run.lastIndexOf(' ') + 1);
+  const pairs = cells.filter(({ run, other }) => run !== other);
+  const of = (alike: boolean) => pairs.filter(({ run, other }) => (seedOf(run) === seedOf(other)) === alike);
+  const [same, different] = [of(true), of(false)].map((own) => own.map(({ cosine }) => cosine)) as [number[], number[]];
+  if (same.length === 0 || different.length === 0) return 'Which runs learned the same update?';
+  return `Cosine of the updates: ${formatNumber(mean(same), 2)} with one seed, ${formatNumber(mean(different), 2)} with two`;
 }

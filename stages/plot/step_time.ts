@@ -1,6 +1,6 @@
 /** Figure: the time of a training step with LoRA and with QLoRA, by configuration. */
 import type { TopLevelSpec } from 'vega-lite';
-import { formatNumber } from '../shared/format.ts';
+import { formatNumber, formatRange } from '../shared/format.ts';
 import { rowsOf, tableWith } from '../shared/rows.ts';
 import type { Study } from '../shared/study.ts';
 import { type Figure, frame } from './figure.ts';
@@ -30,7 +30,11 @@ export function stepTime({ tables }: Study): Figure | null {
       : [{ configuration: row.text('configuration'), most, text: `${formatNumber(ratio, 2)} ×` }];
   });
   const machines = [...new Set(rows.map((row) => row.text('machine')))].join('; ');
-  const title = 'Time of a training step';
+  const relative = rows.flatMap((row) => row.number('relative_speed') ?? []);
+  const title =
+    relative.length === 0
+      ? 'Time of a training step'
+      : `A step on the 4-bit base takes ${formatRange(relative, 2)} times as long`;
   const subtitle = `Medians over timed steps, on ${machines}. At the end: the median of QLoRA's time over LoRA's, step by step.`;
   const y = {
     field: 'configuration',

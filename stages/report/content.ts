@@ -5,8 +5,8 @@ import { type Json, type Member, StageError } from '../../engine/stage.ts';
 import { readJson } from '../../model/json.ts';
 import type { Verdict } from '../compare/results.ts';
 import type { FigureEntry } from '../plot/figure.ts';
+import { type FailureMode, failureModes } from '../shared/failures.ts';
 import { readStudy, type Study, subjectTitle } from '../shared/study.ts';
-import { type FailureMode, failureModes } from './failures.ts';
 import { type Lineage, readLineage } from './lineage.ts';
 import { type Run, readRuns } from './runs.ts';
 

@@ -1,5 +1,6 @@
 /** The report as one HTML page that needs nothing else: the answer first, then what it rests on. */
 import { createHash } from 'node:crypto';
+import type { FailureMode } from '../shared/failures.ts';
 import {
   hypothesisText,
   numberOf,
@@ -8,7 +9,6 @@ import {
   type ReportStudy,
   type ReportVerdict,
 } from './content.ts';
-import type { FailureMode } from './failures.ts';
 import { graphPicture, graphText } from './graph.ts';
 import { gridOf } from './grid.ts';
 import { type Html, html, trusted } from './html.ts';

@@ -23,6 +23,18 @@ export function estimateText(estimate: Estimate | null, decimals: number): strin
   return `${formatNumber(value, decimals)}${interval === null ? ' (no interval)' : ` (${formatInterval(interval, decimals)})`}`;
 }
 
+/** `k`, `k and v`, `q, k and v`. */
+export function listed(words: readonly string[]): string {
+  const [last, ...before] = words.toReversed();
+  return before.length === 0 ? (last ?? '') : `${before.toReversed().join(', ')} and ${last}`;
+}
+
+/** `6.2 to 6.4`, or `6.4` where the ends look alike. @param values one or more. */
+export function formatRange(values: readonly number[], decimals: number): string {
+  const [low, high] = [Math.min(...values), Math.max(...values)].map((value) => formatNumber(value, decimals));
+  return low === high ? low! : `${low} to ${high}`;
+}
+
 /** `0.12 to 0.34`. */
 export function formatInterval(interval: Interval, decimals: number): string {
   return `${formatNumber(interval.low, decimals)} to ${formatNumber(interval.high, decimals)}`;

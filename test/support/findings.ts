@@ -75,16 +75,9 @@ export const impactFindings: Findings = {
       { layer: '0', error_of_update: 2.5 },
       { layer: 'all', error_of_update: 2.39 },
     ]),
-    table('ablations', [
-      { ablation: 'LoRA', adapter: 'LoRA', change: 0, change_low: 0, change_high: 0 },
-      { ablation: 'QLoRA at step 0', adapter: 'none yet', change: 0.25, change_low: 0.2, change_high: 0.3 },
-      {
-        ablation: "LoRA's adapter on the NF4 base",
-        adapter: 'LoRA',
-        change: 0.016,
-        change_low: 0.01,
-        change_high: 0.02,
-      },
+    table('adapter_swaps', [
+      { base: 'bf16', other: 'QLoRA', difference: 0.001, difference_low: -0.002, difference_high: 0.004 },
+      { base: 'nf4', other: 'LoRA', difference: 0.016, difference_low: 0.01, difference_high: 0.02 },
     ]),
     table('margins', [
       { comparison: 'order', margin_from: 0, margin_to: 0.1, tokens: 36, token_match: 0.4 },

@@ -1,7 +1,7 @@
 /** Failure modes that the numbers show: each is a rule over a table, with its symptom, cause, evidence and mitigation. */
-import { formatNumber } from '../shared/format.ts';
-import { type Row, rowsOf, tableWith } from '../shared/rows.ts';
-import type { Study } from '../shared/study.ts';
+import { formatNumber } from './format.ts';
+import { type Row, rowsOf, tableWith } from './rows.ts';
+import type { Study } from './study.ts';
 
 /** Something that went wrong, or that would mislead whoever did not look for it. */
 export interface FailureMode {
@@ -156,19 +156,18 @@ const rules: readonly Rule[] = [
     },
   },
   {
-    table: 'ablations',
-    columns: ['ablation', 'adapter', 'change', 'change_low', 'change_high'],
+    table: 'adapter_swaps',
+    columns: ['base', 'other', 'difference', 'difference_low', 'difference_high'],
     find(rows) {
-      const swapped = rows.filter((row) => /'s adapter on /.test(row.text('ablation')));
-      const worse = swapped.filter((row) => (row.number('change_low') ?? 0) > 0);
+      const worse = rows.filter((row) => (row.number('difference_low') ?? 0) > 0);
       if (worse.length === 0) return null;
       return {
-        symptom: 'A model gets worse when the base under its adapter is swapped.',
-        cause: 'An adapter learns on one rounding of the base, and makes up for that one.',
+        symptom: 'A base does worse with the adapter that was trained on the other base.',
+        cause: 'An adapter learns on one rounding of the weights, and part of what it learns fits that one alone.',
         evidence: worse
           .map(
             (row) =>
-              `${row.text('ablation')}: ${row.text('change')} (${row.text('change_low')} to ${row.text('change_high')}) nats per token`,
+              `${row.text('base')} with the adapter of ${row.text('other')}: ${interval(row, 'difference')} nats per token more`,
           )
           .join('; '),
         mitigation: 'Serve an adapter on the base that it was trained on, in the same precision.',
@@ -184,7 +183,8 @@ const rules: readonly Rule[] = [
       if (all === undefined || ratio <= 1) return null;
       return {
         symptom: 'Rounding moves the weights further than training does.',
-        cause: 'So short a training changes a weight by less than half the distance between two of the 16 values.',
+        cause:
+          'Training is short and moves each weight a little; rounding moves it by up to half the distance between two of 16 values.',
         evidence: `The quantization error is ${all.text('error_of_update')} times as long as the learned update, over all layers.`,
         mitigation: 'Look at the error and the update together: two equal updates do not make two equal models.',
       };
