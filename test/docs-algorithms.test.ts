@@ -1,5 +1,6 @@
 /** The pages on algorithms and data are true to the code: every line names a function that exists, every count is the code's own. */
-import { readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { factTasks } from '../stages/world/fact-tasks.ts';
@@ -50,6 +51,26 @@ describe('the algorithms', () => {
       expect(numbers).toEqual(numbers.map((_, i) => i + 1));
     }
   });
+});
+
+test('the page of references has every work that the code names, and names files that exist', () => {
+  const references = proseOf('docs/references.md');
+  const sources = execFileSync('git', ['ls-files', '--', 'model', 'compile', 'stages', 'native'], {
+    cwd: repository,
+    encoding: 'utf8',
+  })
+    .split('\n')
+    .filter((path) => /\.(ts|cc|cu|h)$/.test(path));
+  // `(Hu et al. 2021, section 4.1)`: the first author and a year in one pair of brackets.
+  const authors = sources.flatMap((path) =>
+    [
+      ...readFileSync(join(repository, path), 'utf8').matchAll(/[(:] ?(\p{Lu}\p{Ll}+)[^()\d]{0,40} (?:19|20)\d\d\b/gu),
+    ].map(([, author]) => author!),
+  );
+  expect(authors.length).toBeGreaterThan(20);
+  expect([...new Set(authors)].filter((author) => !references.includes(author))).toEqual([]);
+  const files = [...references.matchAll(/`((?:model|compile|stages|native)\/[\w/.]+)`/g)].map(([, path]) => path!);
+  expect(files.filter((path) => !existsSync(join(repository, path)))).toEqual([]);
 });
 
 test('the data card counts what the generator makes', () => {
