@@ -40,11 +40,19 @@ function verdictsTable(analyses: readonly Analysis[]): Table {
       text('measure', 'Judged on'),
       text('outcome', 'Verdict'),
       text('answer', 'Answer'),
+      text('floor', 'Noise floor'),
       text('rule', 'Rule'),
     ],
     rows: analyses
       .flatMap(({ study }) => study.verdicts)
-      .map(({ hypothesis, measure, outcome, answer, rule }) => [hypothesis, measure, outcome, answer, rule]),
+      .map(({ hypothesis, measure, outcome, answer, floor, rule }) => [
+        hypothesis,
+        measure,
+        outcome,
+        answer,
+        floor,
+        rule,
+      ]),
   };
 }
 

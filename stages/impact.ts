@@ -106,6 +106,10 @@ export default defineStage({
         tolerance: params.tolerance,
         confidence: how.confidence,
       },
+      {
+        cosine: cosineOf(study.adapters.of(names.otherSeed), how),
+        drop: lossDrop(study.evaluations.of(names.otherSeed), study.evaluations.of(names.reference), how),
+      },
       evidenceOf(study, how),
     );
     const published = params.published as unknown as Published | Record<string, never>;

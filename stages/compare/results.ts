@@ -140,6 +140,8 @@ export interface Verdict {
   readonly outcome: Outcome;
   /** One sentence with the numbers that carry the outcome. */
   readonly answer: string;
+  /** What chance alone does, in a sentence without its full stop: what the answer's numbers are to be read beside. */
+  readonly floor: string;
   readonly rule: string;
   readonly evidence: readonly { readonly label: string; readonly value: string }[];
 }

@@ -134,6 +134,7 @@ export function verdictOn(
     measure: measure.label,
     outcome,
     answer: answerText(contrast, outcome, measure, rule, decimals),
+    floor: noiseText(noise),
     rule: ruleText(measure, rule),
     evidence: [
       { label: `Most sensitive: ${largest.family}`, value: bound(largest) },
@@ -143,7 +144,6 @@ export function verdictOn(
       { label: `Cannot be told from ${largest.family}`, value: alike.length === 0 ? 'none' : alike.join(', ') },
       { label: 'Intervals of the two overlap', value: contrast.separate ? 'no' : 'yes' },
       { label: 'Loss with nothing quantized', value: baselineText(baseline) },
-      { label: 'Noise floor', value: noiseText(noise) },
     ],
   };
 }
@@ -162,12 +162,14 @@ function answerText(
   if (largest.value <= 0) {
     return `No family costs anything: ${largest.family}, the furthest from gaining, and ${smallest.family} differ by ${between} is above zero.`;
   }
+  const amount = ({ value, interval }: Bounded) =>
+    `${formatSigned(value, decimals)}, ${formatInterval(interval, decimals)}`;
   const much =
     ratio === null
-      ? `while ${smallest.family} shows no increase (${formatSigned(smallest.value, decimals)})`
-      : `${formatNumber(ratio, 1)} times as much as ${smallest.family} (${formatSigned(smallest.value, decimals)})`;
+      ? `while ${smallest.family} shows no increase (${amount(smallest)})`
+      : `${formatNumber(ratio, 1)} times as much as ${smallest.family} (${amount(smallest)})`;
   const sentences = [
-    `Quantizing ${largest.family} costs most${alike.length === 0 ? '' : ' by estimate'}: ${formatSigned(largest.value, decimals)} ${unit}, ${much}.`,
+    `Quantizing ${largest.family} costs most${alike.length === 0 ? '' : ' by estimate'}: ${formatSigned(largest.value, decimals)} ${unit} (${formatInterval(largest.interval, decimals)}), ${much}.`,
   ];
   if (outcome === 'partly') {
     sentences.push(

@@ -1,6 +1,6 @@
 /** Judges H1 by a rule fixed before the numbers. */
 import type { Estimate, Outcome, Verdict } from '../compare/results.ts';
-import { decimalsFor, estimateText, formatNumber, formatSigned } from '../shared/format.ts';
+import { decimalsFor, estimateText, formatInterval, formatNumber, formatSigned } from '../shared/format.ts';
 
 /** The rule's parameters. */
 export interface ImpactRule {
@@ -20,6 +20,12 @@ export interface Impact {
   readonly drop: Estimate;
   /** 1 - cosine of the method over that of another seed. */
   readonly ratio: Estimate | null;
+}
+
+/** What two LoRA runs of other seeds differ by, in the measures of the rule. */
+export interface Floor {
+  readonly cosine: Estimate | null;
+  readonly drop: Estimate;
 }
 
 /** What stands beside the numbers: texts for people. */
@@ -52,28 +58,28 @@ function ruleText({ threshold, tolerance, confidence }: ImpactRule): string {
 }
 
 /** The verdict with the numbers that carry it. @param beside evidence that the rule does not look at. */
-export function impactVerdict(impact: Impact, rule: ImpactRule, beside: Evidence): Verdict {
+export function impactVerdict(impact: Impact, rule: ImpactRule, floor: Floor, beside: Evidence): Verdict {
   const { cosine, drop, ratio } = impact;
   const outcome = judgeImpact(impact, rule);
   const { alike, harmless } = parts(impact, rule);
-  const dropText = `${formatSigned(drop.value, decimalsFor([drop.value]))} %`;
+  const decimals = Math.max(2, decimalsFor([drop.value]) - 1);
+  const dropText = `${formatSigned(drop.value, decimals)} %${drop.interval === null ? '' : ` (${formatInterval(drop.interval, decimals)})`}`;
   const much =
-    ratio === null
-      ? 'one that cannot be set beside seeds'
-      : `${formatNumber(ratio.value, 2)} times that of another seed`;
+    ratio === null ? 'one that cannot be set beside seeds' : `${estimateText(ratio, 2)} times that of another seed`;
   const sentences = [
     alike
       ? `LoRA and QLoRA learn nearly the same: the cosine of B A is ${estimateText(cosine, 3)}.`
       : `The cosine of B A is ${estimateText(cosine, 3)}, not above ${rule.threshold} with its whole interval; the gap that quantization makes in it is ${much}.`,
     harmless
       ? `QLoRA's held-out loss differs by ${dropText}, less than the ${rule.tolerance} % that the rule allows.`
-      : `That QLoRA's held-out loss (${dropText}) is within ${rule.tolerance} % of LoRA's cannot be said.`,
+      : `That QLoRA's held-out loss, ${dropText}, is within ${rule.tolerance} % of LoRA's cannot be said.`,
   ];
   return {
     hypothesis: rule.hypothesis,
     measure: 'cosine of B A, and held-out loss',
     outcome,
     answer: sentences.join(' '),
+    floor: `another seed alone: a cosine of B A of ${estimateText(floor.cosine, 3)}, a held-out loss that differs by ${estimateText(floor.drop, 2)} %`,
     rule: ruleText(rule),
     evidence: [
       { label: `Cosine of B A (the rule asks for more than ${rule.threshold})`, value: estimateText(cosine, 4) },

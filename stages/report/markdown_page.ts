@@ -48,12 +48,13 @@ export function markdownPage(report: Report, links: Links): string {
 }
 
 function verdictText(verdict: ReportVerdict): string {
-  const { measure, outcome, answer, rule, evidence } = verdict;
+  const { measure, outcome, answer, floor, rule, evidence } = verdict;
   const number = numberOf(verdict);
   return [
     `### ${number === '' ? 'By' : `${number}, by`} the ${escapeMarkdown(measure)}`,
     `**${outcome === 'partly' ? 'Partly supported' : outcome === 'supported' ? 'Supported' : 'Rejected'}: ${escapeMarkdown(hypothesisText(verdict))}**`,
     escapeMarkdown(answer),
+    `Noise floor: ${escapeMarkdown(floor)}.`,
     bullets(evidence.map(({ label, value }) => `${label}: ${value}`)),
     `The rule, fixed before the numbers: ${escapeMarkdown(rule)}`,
   ].join('\n\n');

@@ -124,10 +124,11 @@ ${verdicts.map(judgement)}</article>
 `;
 }
 
-function judgement({ measure, outcome, answer, rule, evidence }: ReportVerdict): Html {
+function judgement({ measure, outcome, answer, floor, rule, evidence }: ReportVerdict): Html {
   return html`<div class="judged ${outcome}"><p class="badge">${marks[outcome]}</p>
 <p class="measure">By the ${measure}</p>
 <p class="answer">${traced(answer)}</p>
+<p class="floor">Noise floor: ${traced(floor)}.</p>
 <details><summary>Evidence and rule</summary>
 ${definitions(evidence.map(({ label, value }) => [label, traced(value)]))}
 <p class="note">The rule, fixed before the numbers: ${rule}</p></details></div>

@@ -72,7 +72,7 @@ const parts = `.card{background:var(--card);border:1px solid var(--faint);border
 .verdict h3{margin-bottom:1.1rem;text-wrap:pretty}
 .judged+.judged{border-top:1px solid var(--faint);margin-top:1.1rem;padding-top:1.1rem}
 .badge{color:var(--tone);font-weight:600;font-size:.95rem;margin:0}
-.measure{color:var(--muted);font-size:.875rem;margin-bottom:.6rem}
+.measure,.floor{color:var(--muted);font-size:.875rem;margin-bottom:.6rem}
 .verdict dl{grid-template-columns:1fr;gap:.1rem}.verdict dd{margin-bottom:.55rem}
 .failures{display:grid;grid-template-columns:repeat(auto-fit,minmax(21rem,1fr));gap:2rem 2.5rem;margin-top:1.75rem}
 .failures article{border-top:1px solid var(--rule);padding-top:1rem}
@@ -132,4 +132,4 @@ section{padding-top:2.5rem}.card,.verdict{padding:1.1rem 1.15rem}dl{grid-templat
 @media print{@page{margin:15mm}html{font-size:10.5px}nav,.filters,.skip,dialog,summary{display:none}header{padding-top:0}main,header{max-width:none;padding-left:0;padding-right:0}section{padding-top:1.75rem}
 .scroll{max-height:none;overflow:visible}.card,.figure,.failures article,tr{break-inside:avoid}.long{break-inside:auto}h2,h3,h4{break-after:avoid}
 details::details-content{content-visibility:visible;block-size:auto}table{font-size:.8rem}th,td{padding:.2rem .35rem}thead th{min-width:0;position:static}
-.verdicts{display:block}.verdict{margin-bottom:1.25rem}.judged>.badge,.judged>.measure,.judged>.answer{break-after:avoid}.plot{overflow:visible}.figure svg,svg.graph{max-width:100%;height:auto}.scripted .n{border:0}a{color:inherit;text-decoration:none}}`;
+.verdicts{display:block}.verdict{margin-bottom:1.25rem}.judged>.badge,.judged>.measure,.judged>.answer,.judged>.floor{break-after:avoid}.plot{overflow:visible}.figure svg,svg.graph{max-width:100%;height:auto}.scripted .n{border:0}a{color:inherit;text-decoration:none}}`;
