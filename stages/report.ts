@@ -28,12 +28,13 @@ export default defineStage({
     figures_path: {
       type: 'string',
       default: 'figures',
-      description: 'Where figures are published, relative to the Markdown page.',
+      description:
+        'Where figures are published, relative to the Markdown page; those of several studies in a folder of each below.',
     },
     tables_path: {
       type: 'string',
       default: 'tables',
-      description: 'Where tables are published, relative to the Markdown page.',
+      description: 'Where tables are published, likewise.',
     },
   },
   inputs: {

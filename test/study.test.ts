@@ -72,6 +72,9 @@ describe('the diagnostic', () => {
       'H2',
       'H3',
     ]);
+    const links = [...project.read('results/diagnostic/report.md').matchAll(/\]\(((?:figures|tables)\/[^)]+)\)/g)];
+    expect(links.length).toBeGreaterThan(20);
+    expect(links.filter(([, path]) => !existsSync(join(project.root, 'results/diagnostic', path!)))).toEqual([]);
     for (const page of ['report.html', 'report.md']) expect(project.read(`results/diagnostic/${page}`)).toContain('H3');
     for (const part of ['quantization-impact', 'rank-threshold']) {
       for (const name of tables(part)) {

@@ -1,8 +1,8 @@
 /** The report in Markdown: the same content, its figures and tables as links to the files beside it. */
 import { escapeMarkdown, markdownRows } from '../shared/markdown.ts';
-import { hypothesisText, numberOf, type Report, type ReportVerdict } from './content.ts';
+import { hypothesisText, numberOf, type Report, type ReportStudy, type ReportVerdict } from './content.ts';
 
-/** Where the published figures and tables lie, relative to the page. */
+/** Where the published figures and tables lie, relative to the page; with several studies, in a folder of each below. */
 export interface Links {
   readonly figures: string;
   readonly tables: string;
@@ -11,9 +11,12 @@ export interface Links {
 /** The whole page. Long tables are left to their files. */
 export function markdownPage(report: Report, links: Links): string {
   const { studies, verdicts, failures, figures } = report;
-  const tables = studies.flatMap((study) => study.tables);
-  const shown = tables.filter((table) => table.rows.length <= 12);
-  const linked = tables.filter((table) => !shown.includes(table));
+  const folderOf = (study: ReportStudy | undefined) => (studies.length === 1 || !study ? '' : `/${study.subject}`);
+  const tables = studies.flatMap((study) =>
+    study.tables.map((table) => ({ table, file: `${links.tables}${folderOf(study)}/${table.name}` })),
+  );
+  const shown = tables.filter(({ table }) => table.rows.length <= 12);
+  const linked = tables.filter((one) => !shown.includes(one));
   const parts = [
     `# ${escapeMarkdown(report.title)}`,
     escapeMarkdown(report.question),
@@ -25,19 +28,19 @@ export function markdownPage(report: Report, links: Links): string {
     ),
     '## Tables',
     ...shown.map(
-      (table) =>
-        `### ${escapeMarkdown(table.title)}\n\n${markdownRows(table)}\n\n${escapeMarkdown(table.note)} ([CSV](${target(`${links.tables}/${table.name}.csv`)}))`,
+      ({ table, file }) =>
+        `### ${escapeMarkdown(table.title)}\n\n${markdownRows(table)}\n\n${escapeMarkdown(table.note)} ([CSV](${target(`${file}.csv`)}))`,
     ),
     ...linked.map(
-      (table) =>
-        `- [${escapeMarkdown(table.title)}](${target(`${links.tables}/${table.name}.md`)}), ${table.rows.length} rows ([CSV](${target(`${links.tables}/${table.name}.csv`)}))`,
+      ({ table, file }) =>
+        `- [${escapeMarkdown(table.title)}](${target(`${file}.md`)}), ${table.rows.length} rows ([CSV](${target(`${file}.csv`)}))`,
     ),
     '## Figures',
     ...(figures.length === 0 ? ['The results hold nothing to draw.'] : []),
-    ...figures.map(
-      ({ name, title, alt }) =>
-        `### ${escapeMarkdown(title)}\n\n![${escapeMarkdown(title)}](${target(`${links.figures}/${name}.png`)})\n\n${escapeMarkdown(alt)} ([SVG](${target(`${links.figures}/${name}.svg`)}))`,
-    ),
+    ...figures.map(({ name, title, alt, from }) => {
+      const file = `${links.figures}${folderOf(studies.find((study) => study.from === from))}/${name}`;
+      return `### ${escapeMarkdown(title)}\n\n![${escapeMarkdown(title)}](${target(`${file}.png`)})\n\n${escapeMarkdown(alt)} ([SVG](${target(`${file}.svg`)}))`;
+    }),
     '## What was run',
     bullets(report.facts.map(([name, value]) => `${name}: ${value}`)),
     'The machine, the times, and the chain of artifacts behind every table are in the record of the run: `pipe lineage` with the path of a published file shows them.',
