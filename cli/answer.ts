@@ -29,7 +29,7 @@ export function answer({ file, params, task, output }: Question): Promise<Buffer
     let key: string | null = null;
     const hear = (event: Event): void => {
       if ((event.type === 'task-done' || event.type === 'task-cached') && event.task === task) key = event.key;
-      const told = event.type === 'task-failed' ? failureText(event) : noteText(event, '');
+      const told = event.type === 'task-failed' ? failureText(graph, event) : noteText(event);
       if (told !== null) process.stderr.write(`${told}\n`);
     };
     const { status } = await runPipeline(workspace, quiet, { targets: [task] }, hear);

@@ -2,8 +2,9 @@
 import { stripVTControlCharacters } from 'node:util';
 import type { Event } from '../engine/events.ts';
 import type { Graph } from '../engine/graph.ts';
-import { failureText, noteText, publishedName, summaryText } from './messages.ts';
+import { failureText, noteText } from './messages.ts';
 import type { Report } from './report.ts';
+import { Summary } from './summary.ts';
 import { columns, duration, paint, print, shorten } from './text.ts';
 
 interface Running {
@@ -28,9 +29,8 @@ export class LiveReport implements Report {
   readonly #running = new Map<string, Running>();
   /** Tasks that wait in a cluster's queue. */
   readonly #queued = new Set<string>();
-  readonly #published: string[] = [];
+  readonly #summary: Summary;
   readonly #started = Date.now();
-  #run = '';
   #wanted = 0;
   #cached = 0;
   #executed = 0;
@@ -42,12 +42,14 @@ export class LiveReport implements Report {
 
   constructor(graph: Graph) {
     this.#graph = graph;
+    this.#summary = new Summary(graph);
   }
 
   readonly hear = (event: Event): void => {
+    const line = this.#summary.hear(event);
+    if (line !== null) this.#above(line);
     switch (event.type) {
       case 'run-started':
-        this.#run = event.run;
         this.#wanted = event.wanted;
         return;
       case 'task-cached':
@@ -72,18 +74,18 @@ export class LiveReport implements Report {
       case 'task-failed':
         this.#running.delete(event.task);
         this.#failed += 1;
-        this.#above(failureText(event));
+        if (this.#summary.isNews(event)) this.#above(failureText(this.#graph, event));
         return;
       case 'task-skipped':
         this.#running.delete(event.task);
         this.#skipped += 1;
         return;
-      case 'published':
-        this.#published.push(publishedName(this.#graph, event.path));
-        return;
       case 'run-finished':
         this.close();
-        print(summaryText(this.#graph, event, this.#published));
+        print(this.#summary.text(event));
+        return;
+      case 'task-waiting':
+        this.#begin();
         return;
       default: {
         if (event.type === 'task-retried') this.#running.delete(event.task);
@@ -91,7 +93,7 @@ export class LiveReport implements Report {
           this.#queued.add(event.task);
           this.#begin();
         }
-        const note = noteText(event, this.#run);
+        const note = noteText(event);
         if (note !== null) this.#above(note);
       }
     }

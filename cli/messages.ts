@@ -1,7 +1,6 @@
 /** What is said of a run in words, whether line by line or under a live display. */
-import { join, relative } from 'node:path';
-import type { Event, RunCounts } from '../engine/events.ts';
-import type { Graph } from '../engine/graph.ts';
+import type { Event } from '../engine/events.ts';
+import type { Action, Graph } from '../engine/graph.ts';
 import { shellWord } from '../engine/shell_word.ts';
 import { columns, count, duration, paint, size, wrap } from './text.ts';
 
@@ -12,13 +11,15 @@ const TAIL = 10;
 /** How many places of a stack are shown: the stage's own come first. */
 const FRAMES = 5;
 
-/** @returns a failed task: its name and the reason, the last lines of its log, and where the rest is. */
-export function failureText({ task, failure, tail, log }: Of<'task-failed'>): string {
+/** @returns a failed task: its name and the reason, its command, the last lines of its log, and where the rest is. */
+export function failureText(graph: Graph, { task, failure, tail, log }: Of<'task-failed'>): string {
   // A message of several lines, such as a compiler's, keeps them.
   const message = failure.message
     .split('\n')
     .map((line) => (line.length <= columns() ? line : wrap(line, columns(), '')));
   const lines = [paint('red', message.join('\n'))];
+  const action = log === null ? undefined : graph.tasks.find(({ id }) => id === task)?.action;
+  if (action?.kind === 'run') lines.push(`  ${paint('dim', '$')} ${commandText(action)}`);
   const stack = (failure.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line));
   for (const line of stack.slice(0, FRAMES)) lines.push(`  ${paint('dim', line.trim())}`);
   for (const line of tail.slice(-TAIL)) lines.push(`  ${paint('dim', '|')} ${line}`);
@@ -26,20 +27,21 @@ export function failureText({ task, failure, tail, log }: Of<'task-failed'>): st
   return lines.join('\n');
 }
 
-/**
- * @param run the id of the run that is shown: a task that waits for an equal one of its own run needs no words
- * @returns a warning, retry or damage in one line; null for events that need no words
- */
-export function noteText(event: Event, run: string): string | null {
+/** A command as its pipeline has it, with the values of this task filled in. */
+function commandText(action: Extract<Action, { kind: 'run' }>): string {
+  const words = action.shell
+    ? [action.command]
+    : action.command.map((word) => (word.includes('{{') ? word : shellWord(word)));
+  return words.join(' ').replaceAll(/\{\{(in|out):([\w.-]+)\}\}/g, '${{ $1.$2 }}');
+}
+
+/** @returns a warning, retry or damage in one line; null for events that need no words */
+export function noteText(event: Event): string | null {
   switch (event.type) {
     case 'warning':
       return `${paint('yellow', 'note')}: ${event.message} (${event.task})`;
     case 'task-retried':
       return `${paint('yellow', event.task)} failed and is tried again: ${event.failure.message}`;
-    case 'task-waiting':
-      return event.run === run
-        ? null
-        : `${event.task} waits for run ${event.run} (process ${event.pid}), which is at it`;
     case 'diverged':
       return `${paint('yellow', event.task)} gave another result than in run ${event.earlier}, with the same key: ${event.artifacts.join(', ')}`;
     case 'task-queued':
@@ -66,46 +68,4 @@ function tallyText({ remote, taken, takenBytes, sent, sentBytes, unsent }: Of<'r
   if (sent > 0) parts.push(`${count(sent, 'result')} sent (${size(sentBytes)})`);
   if (unsent > 0) parts.push(`${count(unsent, 'result')} not sent: \`pipe cache push\` tries again`);
   return `shared cache ${remote}: ${parts.join(', ')}`;
-}
-
-/** @returns the last words of a run; one line if nothing was executed. */
-export function summaryText(
-  graph: Graph,
-  { status, counts, seconds }: Of<'run-finished'>,
-  published: readonly string[],
-): string {
-  if (status === 'done' && counts.executed + counts.shared === 0) {
-    return `${graph.name}: up to date (${count(counts.wanted, 'task')}, ${duration(seconds)})`;
-  }
-  const style = status === 'done' ? 'green' : 'red';
-  const lines = [`${graph.name}: ${paint(style, STATUS[status])} in ${duration(seconds)}: ${countsText(counts)}`];
-  if (published.length > 0) lines.push(`  results/${graph.name}/: ${listed(published)}`);
-  return lines.join('\n');
-}
-
-const STATUS = { done: 'done', failed: 'failed', interrupted: 'interrupted' } as const;
-
-function countsText({ executed, shared, cached, failed, skipped }: RunCounts): string {
-  const parts: [number, string][] = [
-    [executed, 'run'],
-    [shared, 'shared with an equal task'],
-    [cached, 'up to date'],
-    [failed, 'failed'],
-    [skipped, 'not run'],
-  ];
-  return parts
-    .filter(([number]) => number > 0)
-    .map(([number, word]) => `${number} ${word}`)
-    .join(', ');
-}
-
-/** @returns a published path as it is called inside results/NAME/. */
-export function publishedName(graph: Graph, path: string): string {
-  return relative(join(graph.root, 'results', graph.name), path);
-}
-
-/** The first paths of a list, with how many more there are. */
-function listed(paths: readonly string[]): string {
-  const shown = paths.slice(0, 4);
-  return `${shown.join(', ')}${paths.length > shown.length ? ` and ${paths.length - shown.length} more` : ''}`;
 }

@@ -44,7 +44,7 @@ export async function withWorkspace<T>(
 
 /** Tells of damage where it is in the way of no output. */
 export const tellDamage: Emit = (event) => {
-  process.stderr.write(`${noteText(event, '')}\n`);
+  process.stderr.write(`${noteText(event)}\n`);
 };
 
 /**

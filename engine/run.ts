@@ -264,6 +264,7 @@ class Run {
 
   async #begin(): Promise<void> {
     try {
+      this.#refuseBroken();
       // What a shared cache may have is asked for first.
       let isExpected = this.#workspace.mayShare;
       // In topological order every fresh task finds its producers done.
@@ -291,6 +292,16 @@ class Run {
     });
   }
 
+  /** Fails at once what can never run, so that nobody waits hours to hear of a file that is not there or a secret that is not set. */
+  #refuseBroken(): void {
+    for (const task of this.#tasks) {
+      const problem = isFinal(this.#states.of(task.id)) ? null : brokenBecause(task, this.#facts);
+      if (problem === null) continue;
+      const message = `task ${task.id} cannot run: ${problem}`;
+      this.#fail(task.id, null, { kind: 'input-changed', message }, null, []);
+    }
+  }
+
   /** Looks at a wanted task whose producers may all be done: it is fresh, or goes on to be executed. */
   #consider(task: Task): void {
     const open = [task];
@@ -306,11 +317,6 @@ class Run {
     const known = this.#stale.get(id);
     if (known === undefined) {
       if (!producersOf(task).every((producer) => this.#results.has(producer))) return false;
-      const problem = brokenBecause(task, this.#facts);
-      if (problem !== null) {
-        this.#fail(id, null, { kind: 'input-changed', message: `task ${id} cannot run: ${problem}` }, null, []);
-        return false;
-      }
       const { manifest, key } = identify(
         this.#workspace,
         task,
@@ -326,7 +332,7 @@ class Run {
       }
       this.#stale.set(id, { task, key, manifest, isForced: entry !== null });
     }
-    if (!task.needs.every((needed) => this.#results.has(needed))) return false;
+    if (this.#stopped !== null || !task.needs.every((needed) => this.#results.has(needed))) return false;
     this.#states.move(id, 'Ready');
     this.#ready.push(this.#stale.get(id)!);
     return false;
@@ -544,7 +550,7 @@ class Run {
     const path = kept === null ? null : join(this.#workspace.project.cache, kept);
     this.#failures.push({ task: id, failure, log: path });
     this.#say({ type: 'task-failed', task: id, failure, tail, log: path });
-    if (!this.#keepGoing) this.#stopped ??= `${id} failed`;
+    if (!this.#keepGoing) this.#stopped ??= `the run stopped when ${id} failed`;
     this.#skipDependents(id, `${id} failed`);
   }
 

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { LiveReport } from '../cli/live.ts';
 import type { Event, EventBody } from '../engine/events.ts';
-import type { Graph } from '../engine/graph.ts';
+import type { Graph, Task } from '../engine/graph.ts';
 
 /** A screen that understands what the display writes: lines, cursor up, erase line, and colours, which it leaves out. */
 class Screen {
@@ -51,7 +51,7 @@ afterEach(() => {
 });
 
 const long = `evaluate[targets=${'attention+mlp+'.repeat(8)}lm_head,precision=nf4,seed=42]`;
-const graph = { name: 'layer-sensitivity', root: '/p' } as Graph;
+const graph = { name: 'layer-sensitivity', root: '/p', tasks: [] as readonly Task[] } as Graph;
 
 function told(): { report: LiveReport; say: (body: EventBody) => void } {
   const report = new LiveReport(graph);
