@@ -1,5 +1,6 @@
 /** The command line: every command with its arguments, options, help and examples. Each is loaded when it is asked for. */
 import { Argument, Command, Option } from 'commander';
+import packageFile from '../package.json' with { type: 'json' };
 import { attendingCommands } from './attending.ts';
 import type { CacheAction } from './cache.ts';
 import type { GraphFormat } from './dag.ts';
@@ -13,7 +14,7 @@ export function buildProgram(finish: Finish): Command {
     .exitOverride()
     .showHelpAfterError('(add --help for what there is)')
     .helpOption('-h, --help', 'say what there is')
-    .helpCommand(false)
+    .version(packageFile.version, '-V, --version', 'say which version this is')
     .configureHelp({ subcommandTerm: (target) => target.name() })
     .addHelpText(
       'after',
@@ -29,10 +30,12 @@ Examples:
   $ pipe why train
   $ pipe COMMAND --help`,
     );
-  runCommands(program, finish);
-  attendingCommands(program, finish);
-  storeCommands(program, finish);
-  projectCommands(program, finish);
+  runCommands(program.commandsGroup('Running:'), finish);
+  attendingCommands(program.commandsGroup('At the terminal:'), finish);
+  storeCommands(program.commandsGroup('Results and the cache:'), finish);
+  projectCommands(program.commandsGroup('The project:'), finish);
+  const help = new Command('help').usage('COMMAND').description('Say all about a command.').argument('[command]');
+  program.addHelpCommand(help.addHelpText('after', examples('pipe help run')));
   return program;
 }
 

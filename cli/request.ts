@@ -57,7 +57,7 @@ export async function openForRun(
   options: RequestOptions,
 ): Promise<Opened> {
   const { file, targets } = splitArgs(workspace.project, args);
-  const request = requestOf(file ?? defaultFile(workspace.project), options);
+  const request = requestOf(file ?? defaultFile(workspace.project, targets[0]), options);
   const graph = await openGraph(workspace, request);
   workspace.memo.write(LAST, request);
   return { workspace, graph, targets };
@@ -118,9 +118,14 @@ function splitArgs(project: Project, args: readonly string[]): { file: string | 
 function fileNamed(project: Project, name: string): string | null {
   const path = resolve(name);
   if (statSync(path, { throwIfNoEntry: false })?.isFile() === true) return relative(project.root, path);
-  const named = pipelinesOf(project).find((file) => basename(file, extname(file)) === name);
+  const named = pipelinesOf(project).find((file) => [file, basename(file)].some((known) => bare(known) === bare(name)));
   if (named !== undefined) return named;
   return /\.ya?ml$/.test(name) ? noPipeline(project, name) : null;
+}
+
+/** A pipeline's name as it may be given: with its folder and ending or without. */
+function bare(name: string): string {
+  return name.replace(/^\.\//, '').replace(/\.ya?ml$/, '');
 }
 
 function noPipeline(project: Project, name: string): never {
@@ -129,12 +134,14 @@ function noPipeline(project: Project, name: string): never {
   throw new UsageError(`there is no pipeline ${name}\n  ${hint}`);
 }
 
-function defaultFile(project: Project): string {
+/** @param named what was taken for a target: where no pipeline can be told without a name, it was meant as one. */
+function defaultFile(project: Project, named?: string): string {
   const files = pipelinesOf(project);
   const chosen = files.length === 1 ? files[0] : files.find((file) => /\/default\.ya?ml$/.test(file));
   if (chosen !== undefined) return chosen;
   if (files.length === 0)
     throw new UsageError('there is no pipeline in pipelines/\n  write one, or begin with `pipe init`');
+  if (named !== undefined) noPipeline(project, named);
   throw new UsageError(`say which pipeline is meant\n  there are ${files.join(', ')}`);
 }
 

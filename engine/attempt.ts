@@ -17,7 +17,7 @@ import type { Failure } from './events.ts';
 import type { Place } from './executor.ts';
 import type { Task } from './graph.ts';
 import { isAlive, parseIdentity } from './identity.ts';
-import { isHeldBy, pathProblem } from './paths.ts';
+import { isHeldBy, overlapOf, pathProblem } from './paths.ts';
 import type { Artifact } from './record.ts';
 import type { Member } from './stage.ts';
 import { type Deposit, namesIn, removeTree, type Store } from './store.ts';
@@ -71,15 +71,14 @@ export async function beginAttempt(
       const parent = join(outputs[name], '..');
       if (parent !== folder) mkdirSync(parent, { recursive: true });
     }
-    for (const [inner, path] of Object.entries(outputs)) {
-      for (const [outer, around] of Object.entries(outputs)) {
-        if (inner === outer || !`${path}${sep}`.startsWith(around + sep)) continue;
-        const paths = `${task.outputs[inner]} in ${task.outputs[outer]}`;
-        throw new AttemptError(
-          'escape',
-          `output \`${inner}\` lies inside output \`${outer}\` (${paths}): give each its own path`,
-        );
-      }
+    const overlap = overlapOf(task.outputs);
+    if (overlap !== null) {
+      const [inner, outer] = overlap;
+      const paths = `${task.outputs[inner]} in ${task.outputs[outer]}`;
+      throw new AttemptError(
+        'escape',
+        `output \`${inner}\` lies inside output \`${outer}\` (${paths}): give each its own path`,
+      );
     }
     const place = (producer: string, name: string, place: string): Promise<string> => {
       const { artifact, path } = artifactOf(producer, name);

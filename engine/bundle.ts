@@ -112,8 +112,11 @@ async function bundleModule(
       const found = await build.resolve(path, { importer, resolveDir, kind, pluginData: 'resolving' });
       if (found.errors.length > 0) {
         if (isLocal) return { errors: found.errors };
-        // Perhaps an optional package behind a guarded `import()`: absent now, and its coming makes the code another.
         const name = packageName(path);
+        if (kind === 'import-statement') {
+          return { errors: [{ text: `The package "${name}" is not installed: npm install ${name}` }] };
+        }
+        // Perhaps an optional package behind a guarded `import()`: absent now, and its coming makes the code another.
         packages.set(name, { name, folder: null });
         return { path, external: true };
       }
@@ -159,8 +162,11 @@ async function bundleModule(
   } catch (thrown) {
     const failure = thrown as Partial<BuildFailure>;
     if (failure.errors === undefined) throw thrown;
-    const messages = await esbuild.formatMessages(failure.errors, { kind: 'error', color: false });
-    throw new UsageError(`${module} cannot be built:\n${messages.join('\n').trimEnd()}`);
+    const errors = failure.errors.map((error) => ({ ...error, pluginName: '' }));
+    const messages = await esbuild.formatMessages(errors, { kind: 'error', color: false });
+    // Without the mark that esbuild puts before each: that these are errors has been said.
+    const text = messages.map((message) => message.replace(/^\S+ \[ERROR\] /, '')).join('\n');
+    throw new UsageError(`${relative(process.cwd(), module)} cannot be built:\n${text.trimEnd()}`);
   }
 }
 

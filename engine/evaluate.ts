@@ -82,11 +82,10 @@ function member(tree: Expression, object: Json, property: string): Json {
     throw new ExpressionError(`${text} is ${typeName(object)}: it has no "${property}"`, tree);
   }
   if (!Object.hasOwn(object, property)) {
-    throw new ExpressionError(
-      `${text} has no "${property}"`,
-      tree,
-      suggest(property, Object.keys(object), `names in ${text}`),
-    );
+    const known = Object.keys(object);
+    const hint =
+      known.length === 0 ? `nothing is declared under "${text}"` : suggest(property, known, `names in ${text}`);
+    throw new ExpressionError(`${text} has no "${property}"`, tree, hint);
   }
   return object[property]!;
 }

@@ -57,12 +57,15 @@ export function findArtifact(
   stages: StageTable,
   diagnostics: DiagnosticList,
 ): Reference | null {
-  const match = typeof text === 'string' ? /^([^.\s]+)\.([^.\s]+)$/.exec(text) : null;
+  const match = typeof text === 'string' ? /^([^./\s]+)\.([^./\s]+)$/.exec(text) : null;
   if (match === null) {
     const said = typeof text === 'string' ? `"${text}" is` : `${typeName(text)} is`;
     const stage = typeof text === 'string' ? stages.get(text) : undefined;
     const artifacts = [...(stage?.artifacts ?? [])].map((artifact) => `${text}.${artifact}`);
-    const hint = artifacts.length > 0 ? `write ${artifacts.join(' or ')}` : 'write STAGE.ARTIFACT, such as train.model';
+    const form = String(text).includes('/')
+      ? `a file of the project is written { file: ${String(text)} }`
+      : 'write STAGE.ARTIFACT, such as train.model';
+    const hint = artifacts.length > 0 ? `write ${artifacts.join(' or ')}` : form;
     diagnostics.report(span, `${said} not an artifact`, hint);
     return null;
   }

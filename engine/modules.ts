@@ -1,8 +1,9 @@
 /** Finds stage modules by name, bundles them for the workers, and reads what they declare. */
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
-import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
+import { basename, dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Code, openCodeReader } from './code.ts';
+import { declarationProblems } from './declaration.ts';
 import { type Digester, sha256 } from './digest.ts';
 import { UsageError } from './errors.ts';
 import type { ResolvedStage, StageResolver } from './graph.ts';
@@ -93,7 +94,10 @@ export function openStages(project: Project, memo: Memo, digester: Digester): St
     const answer = describing.then(async () => {
       describer ??= startDescriber();
       const found = await (await describer).describe(pathToFileURL(await bundle(module)).href);
-      if ('problem' in found) throw new UsageError(`${module}: ${found.problem}`);
+      const name = relative(project.root, module);
+      if ('problem' in found) throw new UsageError(`${name}: ${found.problem}`);
+      const problems = declarationProblems(found.interface);
+      if (problems.length > 0) throw new UsageError(`${name} does not declare a stage:\n  ${problems.join('\n  ')}`);
       return found.interface;
     });
     describing = answer.catch(() => undefined);

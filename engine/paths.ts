@@ -21,6 +21,16 @@ export function normalPath(path: string): string {
   return posix.normalize(path).replace(/\/$/, '');
 }
 
+/** @returns the names of two paths of which the first lies inside the second, or is the same; null where each has its own place. */
+export function overlapOf(paths: Readonly<Record<string, string>>): readonly [inner: string, outer: string] | null {
+  const places = Object.entries(paths).map(([name, path]) => [name, `${normalPath(path)}/`] as const);
+  for (const [inner, place] of places) {
+    const found = places.find(([outer, around]) => outer !== inner && place.startsWith(around));
+    if (found !== undefined) return [inner, found[0]];
+  }
+  return null;
+}
+
 /**
  * Whether the folder that holds `path` lies in `folder`, or is it, once symbolic links are followed. The path itself may be
  * anything, or not be there.

@@ -88,6 +88,17 @@ export class SchemaChecker {
     }
   }
 
+  /** Checks a value that is in no file. @returns what is wrong, one line each: `params.rank.type: must be one of ...` */
+  problemsOf(schema: object, value: unknown): readonly string[] {
+    return this.#check(this.#ajv.compile(schema), value).map(
+      ({ path, message, hint }) =>
+        `${path
+          .map((step) => `${step}.`)
+          .join('')
+          .replace(/\.$/, ': ')}${message}${hint?.startsWith('did') ? `: ${hint}` : ''}`,
+    );
+  }
+
   #check(validate: ValidateFunction, value: unknown): readonly Finding[] {
     if (validate(value)) return [];
     return (validate.errors ?? []).map(describe).filter((finding) => finding !== null);

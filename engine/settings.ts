@@ -9,7 +9,7 @@ import type { Task } from './graph.ts';
 import type { ExpandedStage, Instance } from './instances.ts';
 import type { Assignment } from './params.ts';
 import type { Entry, StageDeclaration } from './parse.ts';
-import { normalPath, pathProblem } from './paths.ts';
+import { normalPath, overlapOf, pathProblem } from './paths.ts';
 import { parseBytes, parseDuration } from './quantity.ts';
 import type { SchemaChecker } from './schema.ts';
 import { nodeAt } from './source.ts';
@@ -229,7 +229,20 @@ function outputsOf(stage: ExpandedStage, context: SettingsContext): Getter<Task[
       const wrong = named.filter(
         ([name, path]) => !checked(name, path, declaration.outputs.get(name)!.value.node.span),
       );
-      return wrong.length > 0 ? undefined : Object.fromEntries(named.map(([name, path]) => [name, normalPath(path)]));
+      const overlap = wrong.length > 0 ? null : overlapOf(paths);
+      if (overlap !== null) {
+        const [inner, outer] = overlap;
+        const { span } = declaration.outputs.get(inner)!.value.node;
+        const same = normalPath(paths[inner]!) === normalPath(paths[outer]!) ? 'is at the path of' : 'lies inside';
+        context.diagnostics.report(
+          span,
+          `the output "${inner}" ${same} the output "${outer}"`,
+          'give each its own path',
+        );
+      }
+      return wrong.length > 0 || overlap !== null
+        ? undefined
+        : Object.fromEntries(named.map(([name, path]) => [name, normalPath(path)]));
     };
   }
   const declared = Object.entries(module.interface.outputs);

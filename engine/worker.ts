@@ -5,7 +5,7 @@ import { Worker as Thread } from 'node:worker_threads';
 import { runCommand } from './command.ts';
 import type { Complaint, Description, Job, Reply, Request, StageJob } from './protocol.ts';
 import { Masker } from './secrets.ts';
-import type { Stage } from './stage.ts';
+import { type Stage, StageError } from './stage.ts';
 import { endStragglers, newestProcess, openFilesIn } from './stragglers.ts';
 
 /** How often a task's progress is passed on. */
@@ -72,12 +72,9 @@ function reply(message: Reply): void {
 
 async function importStage(module: string): Promise<Stage> {
   const { default: stage } = (await import(module)) as { default?: Partial<Stage> };
-  const isStage =
-    typeof stage === 'object' &&
-    typeof stage.description === 'string' &&
-    [stage.params, stage.inputs, stage.outputs].every((part) => typeof part === 'object' && part !== null) &&
-    typeof stage.run === 'function';
-  if (!isStage) throw new Error('is no stage: its default export must be what defineStage({ … }) returns');
+  // What it declares is looked at by the engine (engine/declaration.ts).
+  if (typeof stage?.run !== 'function')
+    throw new StageError('is no stage: its default export must be what defineStage({ … }) returns');
   return stage as Stage;
 }
 
@@ -88,7 +85,8 @@ async function describe(module: string): Promise<Description> {
       interface: JSON.parse(JSON.stringify({ description, params, inputs, outputs, environment, accelerated })),
     };
   } catch (thrown) {
-    return { problem: thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown) };
+    const { name, message, stack = message } = thrown instanceof Error ? thrown : new Error(`threw ${String(thrown)}`);
+    return { problem: name === 'StageError' ? message : stack };
   }
 }
 

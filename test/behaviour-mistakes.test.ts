@@ -1,6 +1,8 @@
 /** What the command says to honest mistakes: one message that names the place and the way out, and nothing begun that cannot end. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
-import { type CommandProject, openProjectFolder } from './support/checkout.ts';
+import { type CommandProject, openProjectFolder, repository } from './support/checkout.ts';
 
 let project: CommandProject;
 afterEach(() => project.remove());
@@ -43,4 +45,68 @@ stages:
   expect(stdout).toContain("$ sh -c 'exit 3' 7 ${{ out.x }}");
   expect(stdout).toContain('not run: after (3 tasks)');
   expect(stdout.trimEnd().split('\n')).toHaveLength(4);
+});
+
+const notStages: readonly (readonly [mistake: string, module: string, words: readonly string[]])[] = [
+  ['exports something else', 'export const stage = 1;', ['stages/s.ts: is no stage']],
+  [
+    'has a wrong type and a misspelt field',
+    "export default { description: 'd', params: { rank: { type: 'int', descripton: 'r' } }, inputs: {}, outputs: {}, run() {} };",
+    ['params.rank.type: must be one of string, integer', 'params.rank: unknown key "descripton"'],
+  ],
+  [
+    'writes one output into another',
+    "export default { description: 'd', params: {}, inputs: {}, outputs: { a: { path: 'a', description: 'a' }, b: { path: './a/b', description: 'b' } }, run() {} };",
+    ['outputs.b.path: must not be inside that of outputs.a'],
+  ],
+  [
+    'imports a package that is not installed',
+    "import x from '@nobody/nothing/part';\nexport default x;",
+    ['npm install @nobody/nothing\n', 'stages/s.ts:1:14'],
+  ],
+];
+
+test.each(notStages)('a stage that %s is refused with its place and without a stack', async (_, module, words) => {
+  project = openProjectFolder({ 'pipelines/p.yaml': 'stages:\n  a: { uses: s }\n', 'stages/s.ts': module });
+  const { stdout, stderr, code } = await project.pipe(['run']);
+  expect({ stdout, code }).toEqual({ stdout: '', code: 2 });
+  expect(stderr).toMatch(/^pipelines\/p\.yaml:2:14: /);
+  for (const word of words) expect(stderr).toContain(word);
+  expect(stderr).not.toMatch(/^ +at /m);
+});
+
+test('outputs of a command at one path, a file taken for an artifact, a name that is nowhere: each with its place', async () => {
+  project = openProjectFolder({
+    'pipelines/p.yaml': `stages:
+  twice: { run: ['touch', '\${{ out.x }}', '\${{ out.y }}'], out: { x: x, y: ./x } }
+  inside: { run: ['touch', '\${{ out.x }}', '\${{ out.y }}'], out: { x: x/y, y: x } }
+  file: { in: { data: data/set.csv }, ${touch} }
+  undeclared: { run: ['cp', '\${{ in.data }}', '\${{ out.x }}'], out: { x: x } }
+`,
+  });
+  const { stderr, code } = await project.pipe(['status']);
+  expect(code).toBe(2);
+  expect(stderr).toMatch(/^pipelines\/p\.yaml:2:.*the output "x" is at the path of the output "y"$/m);
+  expect(stderr).toMatch(/^pipelines\/p\.yaml:3:.*the output "x" lies inside the output "y"$/m);
+  expect(stderr).toMatch(/^pipelines\/p\.yaml:4:.*"data\/set.csv" is not an artifact$/m);
+  expect(stderr).toContain('a file of the project is written { file: data/set.csv }');
+  expect(stderr).toContain('nothing is declared under "in"');
+});
+
+test('a pipeline is found by its name and its file, wherever one stands; one that is not there is said to be missing', async () => {
+  project = openProjectFolder({ 'pipelines/one.yaml': `stages: { a: { ${touch} } }`, 'pipelines/two.yml': '' });
+  for (const name of ['one', 'one.yaml', './one.yaml', 'pipelines/one', 'pipelines/one.yaml']) {
+    const { stdout } = await project.pipe(['run', name, '-n']);
+    expect(stdout).toMatch(/^one: 0 of 1 task up to date/);
+  }
+  const { stderr, code } = await project.pipe(['run', 'ones']);
+  expect(code).toBe(2);
+  expect(stderr).toBe('there is no pipeline ones\n  did you mean "one"?\n');
+});
+
+test('the version and the help are where one looks for them', async () => {
+  project = openProjectFolder();
+  const { version } = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8'));
+  expect(await project.pipe(['--version'])).toMatchObject({ stdout: `${version}\n`, code: 0 });
+  expect((await project.pipe(['help', 'run'])).stdout).toMatch(/^Usage: pipe run /);
 });

@@ -125,6 +125,12 @@ function wordsOf(command: string): readonly string[] {
     .slice(0, -1);
 }
 
+function commandNames(): readonly string[] {
+  const program = buildProgram(() => undefined);
+  const shown = program.createHelp().visibleCommands(program);
+  return shown.map((command) => command.name());
+}
+
 describe('every command is understood', () => {
   const commands = pages.flatMap(shownCommands);
 
@@ -132,8 +138,7 @@ describe('every command is understood', () => {
     // What stands for something else, such as [FILE] or TASK, is left out; --help is an exception of its own.
     const isPattern = /\b[A-Z]{3,}\b|\.\.\.|--help/.test(command);
     const words = wordsOf(command).slice(1);
-    const { commands: known } = buildProgram(() => undefined);
-    expect(known.map((target) => target.name())).toContain(words[0]);
+    expect(commandNames()).toContain(words[0]);
     if (isPattern) return;
     // In a sentence a command may stand by its name alone.
     if (words.length === 1) return;
@@ -149,12 +154,7 @@ describe('every command is understood', () => {
 
   test('the README names every command', () => {
     const { prose } = pages.find(({ path }) => path === 'README.md')!;
-    const program = buildProgram(() => undefined);
-    for (const name of program
-      .createHelp()
-      .visibleCommands(program)
-      .map((command) => command.name()))
-      expect(prose).toContain(`\`pipe ${name}`);
+    for (const name of commandNames()) expect(prose).toContain(`\`pipe ${name}`);
   });
 });
 

@@ -239,7 +239,10 @@ test('without keepGoing nothing new starts after a failure', async () => {
   const tasks = [makeTask(project.root, 'bad', 'bad'), makeTask(project.root, 'good', 'echo')];
   const { outcome, events } = await run(makeGraph(project.root, tasks), { jobs: 1 });
   expect(outcome.counts).toMatchObject({ failed: 1, skipped: 1, executed: 0 });
-  expect(events.find((event) => event.type === 'task-skipped')).toMatchObject({ task: 'good', because: 'bad failed' });
+  expect(events.find((event) => event.type === 'task-skipped')).toMatchObject({
+    task: 'good',
+    because: 'the run stopped when bad failed',
+  });
   expect(existsSync(join(project.root, 'results'))).toBe(false);
   expect(readdirSync(join(project.root, 'cache')).includes('ac')).toBe(false);
 });

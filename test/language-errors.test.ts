@@ -642,7 +642,7 @@ p.yaml:6:52: the expression ends where a value should be
     report: `p.yaml:6:16: matrix has no "rank"
   6 |       echo \${{ matrix.rank }} \${{ joi([1]) }}
     |                ^^^^^^^^^^^
-    = there are no names in matrix here`,
+    = nothing is declared under "matrix"`,
   },
   {
     name: 'a matrix where there is none',
@@ -651,7 +651,7 @@ p.yaml:6:52: the expression ends where a value should be
     report: `p.yaml:2:34: matrix has no "rank"
   2 |   a: { run: make, env: { A: "\${{ matrix.rank }}" } }
     |                                  ^^^^^^^^^^^
-    = there are no names in matrix here`,
+    = nothing is declared under "matrix"`,
   },
   {
     name: 'matrix in an axis',
