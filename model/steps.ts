@@ -2,6 +2,7 @@
 import type { Gpt2Config } from './config.ts';
 import { type Gpt2, type Gpt2Weights, gpt2, hiddenStates, logits } from './gpt2.ts';
 import { cachedAttention, cacheWrite } from './kernels/cache.ts';
+import { compareLogits } from './kernels/compare_logits.ts';
 import { crossEntropy, tokenLogProb } from './kernels/cross_entropy.ts';
 import { linear } from './kernels/linear.ts';
 import { nf4Absmax, nf4Codes } from './kernels/nf4_quantize.ts';
@@ -82,14 +83,45 @@ export function lossStep(options: Batch & Frozen): Step<'logProbs'> {
   };
 }
 
-/** All that the model computes of a text. Inputs: tokens and positions int32 [B, T]. Outputs: logits [B * T, V], hidden [B * T, C]. */
-export function logitsStep(options: Batch & Frozen): Step<'logits' | 'hidden'> {
+/** What the model makes of a text before its output layer. Inputs: tokens and positions int32 [B, T]. Output: hidden [B * T, C]. */
+export function hiddenStep(options: Batch & Frozen): Step<'hidden'> {
   return (scope) => {
     const tokens = scope.input('tokens', [options.batch, options.length], 'int32');
     const positions = scope.input('positions', [options.batch, options.length], 'int32');
-    const model = frozenModel(scope, options);
-    const hidden = hiddenStates(model, tokens, positions);
-    return { logits: logits(model, hidden), hidden };
+    return { hidden: hiddenStates(frozenModel(scope, options), tokens, positions) };
+  };
+}
+
+/** The output layer alone. Input: hidden [rows, C]. Output: logits [rows, V]. */
+export function headStep({ rows, config }: { rows: number; config: Gpt2Config }): Step<'logits'> {
+  return (scope) => ({ logits: head(scope, rows, config, '') });
+}
+
+/**
+ * Compares a model with a reference of its vocabulary, each from its last hidden states. Inputs: hidden [rows, C],
+ * reference.hidden [rows, C of the reference], targets int32 [rows]. Weights: wte.weight and reference.wte.weight.
+ * Output: compared [rows, 5], as `compareLogits`.
+ */
+export function comparisonStep(options: {
+  readonly rows: number;
+  readonly config: Gpt2Config;
+  readonly reference: Gpt2Config;
+}): Step<'compared'> {
+  const { rows, config, reference } = options;
+  return (scope) => {
+    const targets = scope.input('targets', [rows], 'int32');
+    return {
+      compared: compareLogits(head(scope, rows, config, ''), head(scope, rows, reference, 'reference.'), targets),
+    };
+  };
+}
+
+/** The same from logits: inputs logits and reference.logits [rows, V], targets int32 [rows]. */
+export function logitsComparisonStep({ rows, vocabSize }: { rows: number; vocabSize: number }): Step<'compared'> {
+  return (scope) => {
+    const logits = (name: string) => scope.input(name, [rows, vocabSize], 'float32');
+    const targets = scope.input('targets', [rows], 'int32');
+    return { compared: compareLogits(logits('logits'), logits('reference.logits'), targets) };
   };
 }
 
@@ -114,6 +146,12 @@ export function decodeStep(options: Frozen & { batch: number; capacity: number }
     const model = frozenModel(scope, options);
     return { logits: logits(model, hiddenStates(model, tokens, tf.reshape(positions, [batch, 1]), attention)) };
   };
+}
+
+/** The logits [rows, V] of an input `hidden`, by a table `wte.weight`, both with a prefix to their names. */
+function head(scope: Scope, rows: number, { width, vocabSize }: Gpt2Config, prefix: string): Tensor {
+  const hidden = scope.input(`${prefix}hidden`, [rows, width], 'float32');
+  return linear(hidden, scope.weight(`${prefix}wte.weight`, [vocabSize, width], 'bf16', 'weights'));
 }
 
 function textInputs(scope: Scope, { batch, length }: Batch): Record<'tokens' | 'positions' | 'targets', Tensor> {

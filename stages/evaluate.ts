@@ -1,19 +1,17 @@
 /** Stage: measures a model on held-out records, beside a reference: loss, agreement, KL, greedy match, embedding cosine. */
 import { writeFileSync } from 'node:fs';
 import { setImmediate } from 'node:timers/promises';
-import type { Executable } from '../compile/program.ts';
 import { defineStage, StageError } from '../engine/stage.ts';
 import { evaluationBatches } from '../model/batches.ts';
 import { readDataset } from '../model/dataset.ts';
-import { logitsStep } from '../model/steps.ts';
 import { compareGreedy } from './evaluate/greedy.ts';
+import { openReader } from './evaluate/reader.ts';
 import { TeacherForced } from './evaluate/teacher_forced.ts';
 import { refusingBadInput } from './shared/bad_input.ts';
 import { firstExamples, rowLength } from './shared/examples.ts';
-import { loadStep, rowPositions } from './shared/executables.ts';
 import { readModel, refuseOtherVocabulary } from './shared/model_folder.ts';
 
-/** Rows of a batch: enough to keep the kernels busy, few enough that a large vocabulary's logits fit. */
+/** Rows of a batch: enough to keep the kernels busy. */
 const batch = 4;
 
 export default defineStage({
@@ -51,29 +49,17 @@ export default defineStage({
     const length = rowLength([examples], model.config.contextLength);
 
     const started = performance.now();
-    const programs: Executable[] = [];
-    for (const frozen of reference === null || reference === model ? [model] : [model, reference]) {
-      const name = frozen === model ? 'logits step' : "the reference's logits step";
-      const program = await loadStep(name, logitsStep({ ...frozen, batch, length }), context);
-      frozen.writeTo(program);
-      program.write('positions', rowPositions(batch, length));
-      programs.push(program);
-    }
+    const reader = await openReader({ model, reference }, { batch, length }, context);
     const forced = new TeacherForced(model.config);
     let done = 0;
     for (const { tokens, targets } of evaluationBatches(examples, { batch, length })) {
-      const [mine, theirs = mine] = programs.map((program) => {
-        program.write('tokens', tokens);
-        program.run();
-        return { logits: program.read('logits') as Float32Array, hidden: program.read('hidden') as Float32Array };
-      });
-      forced.add({ model: mine!, reference: reference === null ? null : theirs!, targets, length });
+      forced.add({ targets, length, ...reader.read(tokens, targets) });
       done += batch;
       progress(Math.min(done, examples.count), examples.count);
       await setImmediate();
       signal.throwIfAborted();
     }
-    for (const program of programs) program.dispose();
+    reader.dispose();
     const read = forced.metrics();
     if (!Number.isFinite(read.loss) || !Number.isFinite(read.kl ?? 0)) {
       throw new StageError(

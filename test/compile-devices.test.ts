@@ -9,7 +9,7 @@ import type { Executable, Program } from '../compile/program.ts';
 import { loadTfjs } from '../compile/tfjs_executable.ts';
 import { trace } from '../compile/trace.ts';
 import { adapterShapes } from '../model/lora.ts';
-import { decodeStep, logitsStep, loraTrainingStep, pretrainingStep } from '../model/steps.ts';
+import { decodeStep, loraTrainingStep, pretrainingStep } from '../model/steps.ts';
 import { tf } from '../model/tf.ts';
 import {
   adamw,
@@ -23,6 +23,7 @@ import {
   writeContents,
 } from './support/compiled.ts';
 import { relativeError } from './support/float64.ts';
+import { logitsStep } from './support/logits_step.ts';
 import { exactSteps, runTwice, stepOf } from './support/random_steps.ts';
 import { toyWeights } from './support/toy.ts';
 

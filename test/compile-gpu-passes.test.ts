@@ -10,7 +10,7 @@ import { trace } from '../compile/trace.ts';
 import { validate } from '../compile/validate.ts';
 import { quantize } from '../model/nf4.ts';
 import { codeThresholds, normalFloatCodebook } from '../model/nf4_codebooks.ts';
-import { logitsStep, loraTrainingStep, pretrainingStep, quantizationStep } from '../model/steps.ts';
+import { loraTrainingStep, pretrainingStep, quantizationStep } from '../model/steps.ts';
 import {
   adamw,
   bases,
@@ -23,6 +23,7 @@ import {
   writeContents,
 } from './support/compiled.ts';
 import { relativeError } from './support/float64.ts';
+import { logitsStep } from './support/logits_step.ts';
 import { normals } from './support/toy.ts';
 
 const training = { ...shape, config, lora, adamw: { ...adamw, maxNorm: 1 } };

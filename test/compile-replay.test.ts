@@ -2,7 +2,7 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { load } from '../compile/executable.ts';
 import { trace } from '../compile/trace.ts';
 import { EagerScope } from '../model/eager_scope.ts';
-import { decodeStep, logitsStep, loraTrainingStep, pretrainingStep } from '../model/steps.ts';
+import { decodeStep, loraTrainingStep, pretrainingStep } from '../model/steps.ts';
 import { tf, useBackend } from '../model/tf.ts';
 import {
   adamw,
@@ -15,6 +15,7 @@ import {
   statesOf,
   writeContents,
 } from './support/compiled.ts';
+import { logitsStep } from './support/logits_step.ts';
 import { toyWeights } from './support/toy.ts';
 
 const step = (number: number) => Float32Array.of(1e-3, number);

@@ -11,14 +11,15 @@ import { quantize, quantizeAbsmax } from '../model/nf4.ts';
 import { codeThresholds, normalFloatCodebook } from '../model/nf4_codebooks.ts';
 import type { TensorData } from '../model/scope.ts';
 import {
+  comparisonStep,
   decodeStep,
-  logitsStep,
   loraTrainingStep,
   lossStep,
   pretrainingStep,
   quantizationStep,
 } from '../model/steps.ts';
 import { type Tensor, tf, useBackend } from '../model/tf.ts';
+import { logitsStep } from './support/logits_step.ts';
 import { adamw, normals, toyConfig, toyText, toyWeights } from './support/toy.ts';
 
 /** Core TF.js kernels that programs may hold, besides the named ones. `Identity`, `Reshape` and `Cast` become aliases. */
@@ -80,6 +81,14 @@ function runEverything(): void {
   run(...token).run(decodeStep({ ...frozen, batch: 2, capacity: 6 }));
   const thresholds = codeThresholds(normalFloatCodebook(4));
   run(['w', normals(32, 1, 1)], ['thresholds', thresholds]).run(quantizationStep({ n: 32, block: 8 }));
+  const states = normals(3 * toyConfig.width, 1, 1);
+  const table = contents().get('wte.weight')!;
+  run(
+    ['targets', Int32Array.of(0, -1, 2)],
+    ['hidden', states],
+    ['reference.hidden', states],
+    ['reference.wte.weight', table],
+  ).run(comparisonStep({ rows: 3, config: toyConfig, reference: toyConfig }));
   tf.tidy(() => {
     const { codes, absmax, codebook } = quantize(normals(32, 1, 1), 8);
     const weight = {

@@ -8,10 +8,11 @@ import { adaptedMatrices, adapterShapes, initialAdapters, type LoraConfig } from
 import { type Matrices, nf4Parts } from '../model/matrix.ts';
 import { dequantize, dequantizeAbsmax, quantize, quantizeAbsmax } from '../model/nf4.ts';
 import type { TensorData } from '../model/scope.ts';
-import { decodeStep, logitsStep, loraTrainingStep, lossStep, pretrainingStep } from '../model/steps.ts';
+import { decodeStep, loraTrainingStep, lossStep, pretrainingStep } from '../model/steps.ts';
 import { type TfBackend, tf, useBackend } from '../model/tf.ts';
 import { crossEntropy64, differentiate, dot, linear64, relativeError, tokenLogProbs64 } from './support/float64.ts';
 import { hiddenStates64 } from './support/gpt2_64.ts';
+import { logitsStep } from './support/logits_step.ts';
 import { adamw, float32, normals, toyConfig, toyText, toyWeights } from './support/toy.ts';
 
 /** A chain of some twenty float32 kernels loses a digit against one; see model-kernels.test.ts. */

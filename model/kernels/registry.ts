@@ -3,6 +3,7 @@ import { adamWMeanKernel, adamWUpdateKernel, adamWVarianceKernel, globalNormKern
 import { causalAttentionBackwardKernel, causalAttentionKernel } from './attention.ts';
 import { cachedAttentionKernel, cacheWriteKernel } from './cache.ts';
 import { columnSumKernel } from './column_sum.ts';
+import { compareLogitsKernel } from './compare_logits.ts';
 import {
   crossEntropyBackwardHiddenKernel,
   crossEntropyBackwardTableKernel,
@@ -31,7 +32,7 @@ import {
 } from './nf4_matmul.ts';
 import { nf4AbsmaxKernel, nf4CodesKernel } from './nf4_quantize.ts';
 
-/** All kernels, forward and backward, in the order of a step: layers, loss, optimizer. */
+/** All kernels, forward and backward, in the order of a step: layers, loss, optimizer; last, evaluation. */
 export const kernels: readonly AnyKernel[] = [
   embeddingKernel,
   embeddingBackwardKernel,
@@ -69,4 +70,5 @@ export const kernels: readonly AnyKernel[] = [
   adamWMeanKernel,
   adamWVarianceKernel,
   adamWUpdateKernel,
+  compareLogitsKernel,
 ];

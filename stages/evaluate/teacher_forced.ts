@@ -2,16 +2,36 @@
 import type { Gpt2Config } from '../../model/config.ts';
 import { centredCosines } from './cosine.ts';
 
-/** What one model computed of a batch: logits [N, V] and final hidden states [N, C]. */
-interface Reading {
-  readonly logits: Float32Array;
-  readonly hidden: Float32Array;
+/** What is known of one token. */
+export interface TokenMeasures {
+  /** The model's log-probability of the token, in nats. */
+  readonly logProb: number;
+  /** Null where the model is compared with none. */
+  readonly compared: {
+    /** Whether the most likely token of both models is the same. */
+    readonly agrees: boolean;
+    /** By how many nats the reference's most likely token is above its second. */
+    readonly margin: number;
+    /** KL(reference || model) in nats. */
+    readonly kl: number;
+  } | null;
 }
 
-interface ReadBatch {
-  readonly model: Reading;
+/** The last hidden states [N, C] of the model and of its reference at the same tokens. */
+export interface HiddenPair {
+  readonly model: Float32Array;
+  readonly reference: Float32Array;
+}
+
+/** What was read of a batch. */
+export interface Reading {
+  /** Of each row that has a target, in order. */
+  readonly measures: readonly TokenMeasures[];
   /** Null where the model is compared with none. */
-  readonly reference: Reading | null;
+  readonly hidden: HiddenPair | null;
+}
+
+interface ReadBatch extends Reading {
   /** [N]: the token that follows each row; negative where it is not measured. */
   readonly targets: Int32Array;
   /** Rows of one example. */
@@ -75,24 +95,26 @@ export class TeacherForced {
   }
 
   /** Adds a batch of examples; one without targets (a batch's padding) is left out. */
-  add({ model, reference, targets, length }: ReadBatch): void {
+  add({ targets, length, measures, hidden }: ReadBatch): void {
+    let measured = 0;
     for (let start = 0; start < targets.length; start += length) {
       const rows = Array.from({ length }, (_, i) => start + i).filter((row) => targets[row]! >= 0);
       if (rows.length === 0) continue;
+      const tokens = measures.slice(measured, measured + rows.length);
+      measured += rows.length;
       const before = { agreed: this.#agreed, kl: this.#kl };
       let loss = 0;
-      for (const row of rows) {
-        const mine = this.#normalizer(model.logits, row);
-        loss += mine.logSum - model.logits[row * this.#vocabSize + targets[row]!]!;
-        if (reference !== null) this.#compare(model.logits, mine, reference.logits, row);
+      for (const { logProb, compared } of tokens) {
+        loss -= logProb;
+        if (compared !== null) this.#compare(compared);
       }
       this.#lossPerExample.push(loss / rows.length);
       this.#tokensPerExample.push(rows.length);
-      if (reference === null) continue;
+      if (hidden === null) continue;
       this.#compared += rows.length;
       this.#agreementPerExample.push((this.#agreed - before.agreed) / rows.length);
       this.#klPerExample.push((this.#kl - before.kl) / rows.length);
-      this.#pooled.push({ model: this.#pool(model.hidden, rows), reference: this.#pool(reference.hidden, rows) });
+      this.#pooled.push({ model: this.#pool(hidden.model, rows), reference: this.#pool(hidden.reference, rows) });
     }
   }
 
@@ -123,26 +145,14 @@ export class TeacherForced {
     return this.#byMargin.map((counts, i) => ({ from: marginStarts[i]!, to: marginStarts[i + 1] ?? null, ...counts }));
   }
 
-  #normalizer(logits: Float32Array, row: number): Normalizer {
-    return normalizer(logits, row * this.#vocabSize, (row + 1) * this.#vocabSize);
-  }
-
-  /** Adds one token's agreement and KL. */
-  #compare(logits: Float32Array, mine: Normalizer, reference: Float32Array, row: number): void {
-    const [start, end] = [row * this.#vocabSize, (row + 1) * this.#vocabSize];
-    const theirs = this.#normalizer(reference, row);
-    const agrees = mine.top === theirs.top;
+  #compare({ agrees, margin, kl }: NonNullable<TokenMeasures['compared']>): void {
     if (agrees) this.#agreed++;
+    this.#kl += kl;
     // A margin of logits that are no numbers falls in no bin; their KL is no number either, and the model is refused.
-    const bin = this.#byMargin[marginStarts.findLastIndex((from) => theirs.margin >= from)];
-    if (bin !== undefined) {
-      bin.tokens++;
-      if (agrees) bin.agreed++;
-    }
-    for (let i = start; i < end; i++) {
-      const logReference = reference[i]! - theirs.logSum;
-      this.#kl += Math.exp(logReference) * (logReference - (logits[i]! - mine.logSum));
-    }
+    const bin = this.#byMargin[marginStarts.findLastIndex((from) => margin >= from)];
+    if (bin === undefined) return;
+    bin.tokens++;
+    if (agrees) bin.agreed++;
   }
 
   #pool(hidden: Float32Array, rows: readonly number[]): Float64Array {
@@ -152,28 +162,4 @@ export class TeacherForced {
     }
     return pooled;
   }
-}
-
-interface Normalizer {
-  /** The logarithm of the sum of exponentials. */
-  readonly logSum: number;
-  /** The place of the largest logit (the first of equals), and how far it is above the second. */
-  readonly top: number;
-  readonly margin: number;
-}
-
-/** Of logits start .. end. */
-function normalizer(logits: Float32Array, start: number, end: number): Normalizer {
-  let top = start;
-  let second = Number.NEGATIVE_INFINITY;
-  for (let i = start + 1; i < end; i++) {
-    if (logits[i]! > logits[top]!) {
-      second = logits[top]!;
-      top = i;
-    } else if (logits[i]! > second) second = logits[i]!;
-  }
-  const largest = logits[top]!;
-  let sum = 0;
-  for (let i = start; i < end; i++) sum += Math.exp(logits[i]! - largest);
-  return { logSum: largest + Math.log(sum), top: top - start, margin: largest - second };
 }

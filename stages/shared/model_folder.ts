@@ -1,4 +1,5 @@
 /** A checkpoint folder, 16-bit or quantized, with an adapter or without, as what steps and programs need of it. */
+import type { HostData } from '../../compile/host_access.ts';
 import type { Executable } from '../../compile/program.ts';
 import { StageError } from '../../engine/stage.ts';
 import { readAdapter } from '../../model/adapter.ts';
@@ -15,8 +16,8 @@ export interface FrozenModel {
   /** Whether any matrix is stored as NormalFloat codes. */
   readonly quantized: boolean;
   readonly lora: LoraConfig | undefined;
-  /** Writes every weight that the program asks for. */
-  writeTo(program: Executable): void;
+  /** Writes every weight that the program asks for, under `prefix` and its name. */
+  writeTo(program: Executable, prefix?: string): void;
 }
 
 /**
@@ -35,29 +36,33 @@ export function readModel(folder: string, adapterFolder?: string): FrozenModel {
     },
     quantized: [...weights.values()].some(({ kind }) => kind === 'nf4'),
     lora: adapter?.lora,
-    writeTo(program) {
-      for (const [name, weight] of weights) writeWeight(program, name, weight);
-      for (const [name, data] of adapter?.tensors ?? []) program.write(name, data);
+    writeTo(program, prefix = '') {
+      const asked = new Set(program.program.buffers.filter(({ role }) => role === 'weight').map(({ name }) => name));
+      const write = (name: string, data: HostData) => {
+        if (asked.has(prefix + name)) program.write(prefix + name, data);
+      };
+      for (const [name, weight] of weights) writeWeight(write, name, weight);
+      for (const [name, data] of adapter?.tensors ?? []) write(name, data);
     },
   };
 }
 
-function writeWeight(program: Executable, name: string, weight: CheckpointWeight): void {
+function writeWeight(write: (name: string, data: HostData) => void, name: string, weight: CheckpointWeight): void {
   if (weight.kind === 'dense') {
-    program.write(name, weight.data);
+    write(name, weight.data);
     return;
   }
   const { absmax } = weight;
-  program.write(name, weight.codes);
-  program.write(name + nf4Parts.codebook, weight.codebook);
+  write(name, weight.codes);
+  write(name + nf4Parts.codebook, weight.codebook);
   if (absmax instanceof Float32Array) {
-    program.write(name + nf4Parts.absmax, absmax);
+    write(name + nf4Parts.absmax, absmax);
     return;
   }
-  program.write(name + nf4Parts.absmax, absmax.codes);
-  program.write(name + nf4Parts.nestedAbsmax, absmax.nestedAbsmax);
-  program.write(name + nf4Parts.nestedCodebook, absmax.nestedCodebook);
-  program.write(name + nf4Parts.offset, Float32Array.of(absmax.offset));
+  write(name + nf4Parts.absmax, absmax.codes);
+  write(name + nf4Parts.nestedAbsmax, absmax.nestedAbsmax);
+  write(name + nf4Parts.nestedCodebook, absmax.nestedCodebook);
+  write(name + nf4Parts.offset, Float32Array.of(absmax.offset));
 }
 
 /** @throws StageError when a data set was made for another vocabulary than the model's. */

@@ -5,7 +5,7 @@ import type { HostData } from '../../compile/host_access.ts';
 import type { Executable, Program } from '../../compile/program.ts';
 import { trace } from '../../compile/trace.ts';
 import type { Matrix } from '../../model/matrix.ts';
-import { decodeStep, logitsStep, loraTrainingStep, pretrainingStep } from '../../model/steps.ts';
+import { decodeStep, loraTrainingStep, pretrainingStep } from '../../model/steps.ts';
 import type { Precision } from '../../native/addon.ts';
 import {
   adamw,
@@ -19,6 +19,7 @@ import {
   writeContents,
 } from '../support/compiled.ts';
 import { relativeError } from '../support/float64.ts';
+import { logitsStep } from '../support/logits_step.ts';
 import { toyWeights } from '../support/toy.ts';
 import { onGpu } from './device.ts';
 

@@ -2,9 +2,9 @@
 import { expect, test } from 'vitest';
 import { openGpu } from '../../compile/gpu.ts';
 import { peakMemory } from '../../compile/memory.ts';
-import { logitsStep } from '../../model/steps.ts';
 import { type Host, loadStep } from '../../stages/shared/executables.ts';
 import { bases, config, everywhere, shape } from '../support/compiled.ts';
+import { logitsStep } from '../support/logits_step.ts';
 import { onGpu } from './device.ts';
 
 onGpu('a task on a GPU', () => {

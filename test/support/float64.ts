@@ -156,3 +156,23 @@ export function dot(a: ArrayLike<number>, b: ArrayLike<number>): number {
   for (let i = 0; i < a.length; i++) sum += a[i]! * b[i]!;
   return sum;
 }
+
+/** What CompareLogits tells of one row: see model/kernels/compare_logits.ts. */
+export function compareLogits64(logits: ArrayLike<number>, reference: ArrayLike<number>, target: number) {
+  if (target < 0) return { logProb: 0, top: 0, referenceTop: 0, referenceMargin: 0, kl: 0 };
+  const [mine, theirs] = [Array.from(logits), Array.from(reference)];
+  const logProbsOf = (row: readonly number[]) => {
+    const largest = Math.max(...row);
+    const total = row.reduce((sum, x) => sum + Math.exp(x - largest), 0);
+    return row.map((x) => x - largest - Math.log(total));
+  };
+  const [p, q] = [logProbsOf(theirs), logProbsOf(mine)];
+  const [first, second] = theirs.toSorted((a, b) => b - a) as [number, number];
+  return {
+    logProb: q[target]!,
+    top: mine.indexOf(Math.max(...mine)),
+    referenceTop: theirs.indexOf(first),
+    referenceMargin: first - second,
+    kl: p.reduce((sum, logP, v) => sum + Math.exp(logP) * (logP - q[v]!), 0),
+  };
+}
