@@ -33,7 +33,8 @@ const told = new WeakSet<(reason: string) => void>();
 /**
  * Takes a traced program through the passes, checks it, plans its memory and loads it.
  * With PIPE_DEBUG_PROGRAM=1 in the environment the finished program is listed on stderr.
- * @throws ProgramError if the program is wrong; Error if `cuda` or `cpu-native` is asked for and cannot be had.
+ * @throws ProgramError if the program is wrong; OutOfMemory if the device has not the memory that the plan needs; Error if `cuda`
+ * or `cpu-native` is asked for and cannot be had.
  */
 export function load(program: Program, options: LoadOptions & { readonly device: 'cuda' }): Promise<CudaExecutable>;
 export function load(program: Program, options?: LoadOptions): Promise<Executable>;

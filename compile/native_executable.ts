@@ -6,6 +6,7 @@ import {
   loadAddon,
   type Precision,
 } from '../native/addon.ts';
+import { refuseIfTooLarge } from './available_memory.ts';
 import { HostAccess, type HostData } from './host_access.ts';
 import type { Executable, Plan, Program } from './program.ts';
 
@@ -23,7 +24,7 @@ export interface NativeExecutable extends Executable {
  * Loads a program that has been through the passes.
  * @param threads how many the kernels may use; results do not depend on it.
  * @returns why the addon cannot be had on this machine, if it cannot.
- * @throws Error if the runtime refuses the program, or has no memory for its arena.
+ * @throws OutOfMemory if the machine has not the memory that the plan needs; Error if the runtime refuses the program.
  */
 export function loadNative(
   program: Program,
@@ -31,7 +32,9 @@ export function loadNative(
   threads: number,
 ): NativeExecutable | { readonly unavailable: string } {
   const addon = loadAddon();
-  return 'unavailable' in addon ? addon : new AddonExecutable(addon, program, plan, { device: 'cpu', threads });
+  if ('unavailable' in addon) return addon;
+  refuseIfTooLarge(program.name, plan.arenaBytes, 'cpu');
+  return new AddonExecutable(addon, program, plan, { device: 'cpu', threads });
 }
 
 /** An executable on a GPU. A run is queued when `run` returns; `read` waits for it. */
@@ -46,7 +49,8 @@ export interface CudaExecutable extends NativeExecutable {
  * Loads a program that has been through the passes on the first GPU.
  * @param precision of products.
  * @returns why there is no GPU to be used, if there is none.
- * @throws Error if the runtime refuses the program, or the GPU lacks memory: what was needed, and what there was.
+ * @throws OutOfMemory if the GPU has not the memory that the plan needs; Error if the runtime refuses the program, or the GPU
+ * lacks memory for the runtime's workspace: what was needed, and what there was.
  */
 export function loadCuda(
   program: Program,
@@ -57,6 +61,7 @@ export function loadCuda(
   if ('unavailable' in addon) return addon;
   const unavailable = addon.cudaUnavailable();
   if (unavailable !== undefined) return { unavailable };
+  refuseIfTooLarge(program.name, plan.arenaBytes, 'cuda');
   return new AddonExecutable(addon, program, plan, { device: 'cuda', precision });
 }
 

@@ -1,16 +1,14 @@
 /** Stage: finds the largest batch of each configuration that a memory holds, by planning, exactly and without a GPU. */
 import { writeFileSync } from 'node:fs';
-import { plannedPeak } from '../compile/memory.ts';
-import { type Rematerialization, rematerializations } from '../compile/passes/rematerialize.ts';
+import { rematerializations } from '../compile/passes/rematerialize.ts';
 import { defineStage, StageError } from '../engine/stage.ts';
 import { readConfig } from '../model/checkpoint.ts';
 import type { Gpt2Config } from '../model/config.ts';
 import { namedShapes, type ShapeName, shapeNames } from '../model/shapes.ts';
-import { lossStep } from '../model/steps.ts';
-import type { Fits, Footprint } from './fit/fits.ts';
-import { largestWithin } from './fit/largest.ts';
+import type { Fits } from './fit/fits.ts';
 import { refusingBadInput } from './shared/bad_input.ts';
-import { type PlannedTraining, type Precision, plannedTraining, storages } from './shared/planned_training.ts';
+import { largestWithin } from './shared/largest.ts';
+import { footprint, type Precision, storages, storedIn } from './shared/planned_training.ts';
 import { parseTargets } from './shared/targets.ts';
 
 /** Larger batches are not asked for: no step of a fine-tuning has as many sequences. */
@@ -57,7 +55,13 @@ export default defineStage({
     const candidates: Fits['candidates'][number][] = [];
     for (const one of configurations) {
       progress(candidates.length, configurations.length);
-      const takes = remembering((batch) => footprint({ config, targets, length, batch, ...one }, one.rematerialize));
+      const { precision, rematerialize, rank } = one;
+      const takes = remembering((batch) =>
+        footprint(
+          { config, matrices: storedIn(precision), targets, rank, batch, length },
+          { gpu: 'bf16', rematerialize },
+        ),
+      );
       const batch = largestWithin((n) => takes(n).total, params.memory, mostSequences);
       candidates.push({ ...one, batch, takes: takes(Math.max(1, batch)), next: takes(batch + 1).total });
       log(`${one.precision}, rank ${one.rank}, computed again: ${one.rematerialize}: ${batch} sequences`);
@@ -80,21 +84,6 @@ async function configOf({ model, folder }: { model: string; folder: string }): P
   if (/^[a-z]+:\/\//i.test(folder))
     throw new StageError(`'${folder}' is not a folder of this machine: download it first`);
   return refusingBadInput(() => readConfig(folder));
-}
-
-/** What `train` takes on a GPU: its program's arena, and that of the program that measures the held-out loss meanwhile. */
-function footprint(training: PlannedTraining, rematerialize: Rematerialization): Footprint {
-  const { config, precision, targets, rank, batch, length } = training;
-  const step = lossStep({
-    config,
-    matrices: () => storages[precision],
-    lora: { rank, alpha: rank, targets },
-    batch,
-    length,
-  });
-  const trains = plannedTraining(training, { gpu: 'bf16', rematerialize }).total;
-  const measures = plannedPeak('loss step', step, { gpu: 'bf16' }).total;
-  return { training: trains, heldOut: measures, total: trains + measures };
 }
 
 function remembering<T>(plan: (batch: number) => T): (batch: number) => T {

@@ -19,7 +19,7 @@ import { refusingBadInput } from './shared/bad_input.ts';
 import { readFields } from './shared/fields.ts';
 import { writeFigures } from './shared/figures_folder.ts';
 import { writeFindings } from './shared/findings.ts';
-import { plannedTraining } from './shared/planned_training.ts';
+import { plannedTraining, storedIn } from './shared/planned_training.ts';
 
 import { parseTargets } from './shared/targets.ts';
 
@@ -111,7 +111,7 @@ function plannedRun({ path, axes }: Member): PlannedRun {
       heads: size('heads'),
       epsilon: 1e-5,
     },
-    precision: base.flag('quantized') ? 'nf4' : 'bf16',
+    matrices: storedIn(base.flag('quantized') ? 'nf4' : 'bf16'),
     targets: families.filter((family) => adapters.texts('targets').includes(family)),
     rank: adapters.number('rank'),
     batch: summary.number('rows'),

@@ -15,6 +15,7 @@ import type { Host } from './shared/executables.ts';
 import { openHeldOut } from './shared/held_out.ts';
 import { loadLoraTraining } from './shared/lora_training.ts';
 import { readModel, refuseOtherVocabulary } from './shared/model_folder.ts';
+import { sayingWhatFits } from './shared/room.ts';
 import { schedules } from './shared/schedule.ts';
 import { parseTargets } from './shared/targets.ts';
 import { type AdamWOptions, adamW, runTraining } from './shared/training.ts';
@@ -152,28 +153,37 @@ async function openTraining(
   const { train, validation } = data.splits;
   const sizes = { batch, length: rowLength([train, validation], config.contextLength) };
 
-  const training = await loadLoraTraining(
-    base,
-    {
-      lora,
-      dropout: { rate: dropout, seed: seeds.order },
-      adamw: adamW(context.params, 0.999),
-      init: seeds.init,
-      rematerialize,
-      ...sizes,
-    },
-    context,
-  );
-  const heldOut = await openHeldOut(
-    {
-      step: lossStep({ config, matrices, lora, ...sizes }),
-      ...sizes,
-      batches: [...evaluationBatches(firstExamples(validation, eval_examples), sizes)],
-      training,
-      trained: [...adapterShapes(config, lora).keys()],
-      writeFrozen: base.writeTo,
-    },
-    context,
-  );
+  const asked = {
+    training: { config, matrices, targets: lora.targets, rank: lora.rank, dropout, ...sizes },
+    rematerialize,
+    quantized,
+    device: context.device,
+  };
+  const { training, heldOut } = await sayingWhatFits(asked, async () => {
+    const training = await loadLoraTraining(
+      base,
+      {
+        lora,
+        dropout: { rate: dropout, seed: seeds.order },
+        adamw: adamW(context.params, 0.999),
+        init: seeds.init,
+        rematerialize,
+        ...sizes,
+      },
+      context,
+    );
+    const heldOut = await openHeldOut(
+      {
+        step: lossStep({ config, matrices, lora, ...sizes }),
+        ...sizes,
+        batches: [...evaluationBatches(firstExamples(validation, eval_examples), sizes)],
+        training,
+        trained: [...adapterShapes(config, lora).keys()],
+        writeFrozen: base.writeTo,
+      },
+      context,
+    );
+    return { training, heldOut };
+  });
   return { config, quantized, length: sizes.length, training, heldOut };
 }

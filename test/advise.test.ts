@@ -9,8 +9,8 @@ import { namedShapes } from '../model/shapes.ts';
 import { loraTrainingStep, lossStep } from '../model/steps.ts';
 import advise from '../stages/advise.ts';
 import type { Fits } from '../stages/fit/fits.ts';
-import { largestWithin } from '../stages/fit/largest.ts';
 import fit from '../stages/fit.ts';
+import { largestWithin } from '../stages/shared/largest.ts';
 import { type CommandProject, openProjectFolder } from './support/checkout.ts';
 import { openWorkshop } from './support/stages.ts';
 

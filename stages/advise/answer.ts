@@ -1,7 +1,7 @@
 /** The answer as a terminal shows it: a table of at most 80 columns, and what its numbers are. */
 import type { Candidate, Fits } from '../fit/fits.ts';
 import { shapeText } from '../shared/base_shape.ts';
-import { formatNumber, formatSigned } from '../shared/format.ts';
+import { formatNumber, formatSigned, gigabytes } from '../shared/format.ts';
 import type { Quality } from './quality.ts';
 
 /** A configuration with what has been measured of it. */
@@ -88,8 +88,4 @@ function qualityNote(measured: readonly Advised[], results: string | null): stri
     'the same rank. Runs are matched by the shape of their base, and each report says',
     `which base it was: ${tables.join(', ')}`,
   ];
-}
-
-function gigabytes(bytes: number): string {
-  return formatNumber(bytes / 1e9, 2);
 }

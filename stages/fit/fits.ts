@@ -1,14 +1,7 @@
 /** What `fit` writes and `advise` reads. Types only; sizes in bytes. */
 import type { Rematerialization } from '../../compile/passes/rematerialize.ts';
 import type { Family } from '../../model/gpt2.ts';
-import type { Precision } from '../shared/planned_training.ts';
-
-/** The arenas of a training with its held-out measurements. */
-export interface Footprint {
-  readonly training: number;
-  readonly heldOut: number;
-  readonly total: number;
-}
+import type { Footprint, Precision } from '../shared/planned_training.ts';
 
 export interface Candidate {
   readonly precision: Precision;

@@ -4,7 +4,7 @@ import type { Gpt2Config } from '../../model/config.ts';
 import { type Family, familyRows } from '../../model/gpt2.ts';
 import { parameterCounts } from '../../model/shapes.ts';
 import { pretrainingStep } from '../../model/steps.ts';
-import { anyAdamW, type Precision, plannedTraining } from '../shared/planned_training.ts';
+import { anyAdamW, type Precision, plannedTraining, storedIn } from '../shared/planned_training.ts';
 
 /** The adapters and the step that all methods are planned for. */
 export interface Setting {
@@ -41,7 +41,7 @@ function adapters(name: string, precision: Precision, bytes: number): Method {
     name,
     words: `${bytes}p + 24krd`,
     formula: (config, setting) => bytes * parameterCounts(config).all + 12 * adapterParameters(config, setting),
-    plan: (config, setting) => plannedTraining({ config, precision, ...setting }),
+    plan: (config, setting) => plannedTraining({ config, matrices: storedIn(precision), ...setting }),
   };
 }
 

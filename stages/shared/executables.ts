@@ -1,4 +1,5 @@
 /** Loads programs for a stage: on the device that its task computes on, saying what that is and what memory they take there. */
+import { OutOfMemory } from '../../compile/available_memory.ts';
 import { type LoadOptions, load } from '../../compile/executable.ts';
 import { type Gpu, openGpu } from '../../compile/gpu.ts';
 import { peakMemory } from '../../compile/memory.ts';
@@ -7,6 +8,7 @@ import type { Executable } from '../../compile/program.ts';
 import { trace } from '../../compile/trace.ts';
 import { StageError } from '../../engine/stage.ts';
 import type { Step } from '../../model/scope.ts';
+import { gigabytes } from './format.ts';
 
 /** What of a stage's context loading needs. */
 export interface Host {
@@ -19,7 +21,7 @@ export interface Host {
 /**
  * Traces a step and loads its program; the record says which backend it ran on. On a GPU it also says which one, and in bytes what
  * memory the program takes: as planned by group, the runtime's workspace, and all of the GPU that is in use before and after.
- * @throws StageError when there is no GPU that can be used.
+ * @throws StageError when there is no GPU that can be used; NoRoom when the device lacks memory.
  */
 export async function loadStep(
   name: string,
@@ -29,7 +31,9 @@ export async function loadStep(
 ): Promise<Executable> {
   const program = trace(name, step);
   if (host.device === 'cpu') {
-    const executable = await load(program, { ...options, threads: host.cpus, onFallback: host.warn });
+    const executable = await refusingNoRoom(name, () =>
+      load(program, { ...options, threads: host.cpus, onFallback: host.warn }),
+    );
     host.measure('backend', executable.backend);
     return executable;
   }
@@ -38,7 +42,7 @@ export async function loadStep(
     throw new StageError(`no GPU can be used: ${gpu.unavailable}; \`--device cpu\` computes on the CPU`);
   }
   const before = gpu.usedBytes();
-  const executable = await load(program, { ...options, device: 'cuda' });
+  const executable = await refusingNoRoom(name, () => load(program, { ...options, device: 'cuda' }));
   host.measure('backend', executable.backend);
   host.measure('GPU', gpu.name);
   if (!known.has(host)) {
@@ -47,6 +51,26 @@ export async function loadStep(
   }
   measureMemory(name, executable, gpu, before, host);
   return executable;
+}
+
+/** The device has no room for a program; nothing has run. */
+export class NoRoom extends StageError {
+  /** Bytes that are free. */
+  readonly free: number;
+
+  constructor(step: string, { needed, memory }: OutOfMemory) {
+    const [wanted, free, total] = [needed, memory.free, memory.total].map(gigabytes);
+    super(`the ${step} needs ${wanted} GB (planned), and ${free} of ${total} GB are free`);
+    this.free = memory.free;
+  }
+}
+
+async function refusingNoRoom<T>(step: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw error instanceof OutOfMemory ? new NoRoom(step, error) : error;
+  }
 }
 
 /** Tasks that have said what was in use before their first program. */

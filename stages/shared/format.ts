@@ -10,6 +10,11 @@ export function formatNumber(value: number, decimals: number): string {
   return value < 0 && /[1-9]/.test(text) ? `−${text}` : text;
 }
 
+/** Bytes in GB, 10^9, with two decimals, or with three digits where it is less than one. */
+export function gigabytes(bytes: number): string {
+  return formatNumber(bytes / 1e9, bytes < 995e6 ? 3 : 2);
+}
+
 /** As formatNumber, with a plus before what is greater than zero. */
 export function formatSigned(value: number, decimals: number): string {
   const text = formatNumber(value, decimals);

@@ -3,8 +3,8 @@ import { type PeakMemory, plannedPeak } from '../../compile/memory.ts';
 import type { Target } from '../../compile/optimize.ts';
 import type { Gpt2Config } from '../../model/config.ts';
 import type { LoraConfig } from '../../model/lora.ts';
-import type { Matrix } from '../../model/matrix.ts';
-import { loraTrainingStep } from '../../model/steps.ts';
+import type { Matrices, Matrix } from '../../model/matrix.ts';
+import { loraTrainingStep, lossStep } from '../../model/steps.ts';
 import { adamW } from './training.ts';
 
 /** How a base is stored: LoRA's in 16 bits, QLoRA's matrices in NF4 with double quantization. */
@@ -15,15 +15,23 @@ export const storages = {
 
 export type Precision = keyof typeof storages;
 
+/** Every matrix of a base in one precision. */
+export function storedIn(precision: Precision): Matrices {
+  return () => storages[precision];
+}
+
 /** What decides the memory of a step. Alpha, the learning rate and the seed do not. */
 export interface PlannedTraining {
   readonly config: Gpt2Config;
-  readonly precision: Precision;
+  /** How the base is stored. */
+  readonly matrices: Matrices;
   readonly targets: LoraConfig['targets'];
   readonly rank: number;
   /** Sequences of a step, and tokens of each. */
   readonly batch: number;
   readonly length: number;
+  /** The rate of dropout on the adapters' input; 0 if not given. */
+  readonly dropout?: number;
 }
 
 /** Any values: the optimizer's numbers take no memory. */
@@ -31,17 +39,34 @@ export const anyAdamW = adamW({ weight_decay: 0, max_grad_norm: 1 }, 0.999);
 
 /** The peak of a training step, to the byte what `train` would take for it on that target; by default on a CPU. */
 export function plannedTraining(
-  { config, precision, targets, rank, batch, length }: PlannedTraining,
+  { config, matrices, targets, rank, batch, length, dropout = 0 }: PlannedTraining,
   target: Target = {},
 ): PeakMemory {
   const step = loraTrainingStep({
     config,
-    matrices: () => storages[precision],
+    matrices,
     lora: { rank, alpha: rank, targets },
-    dropout: { rate: 0, seed: 0 },
+    dropout: { rate: dropout, seed: 0 },
     adamw: anyAdamW,
     batch,
     length,
   });
   return plannedPeak('LoRA training step', step, target);
+}
+
+/** The arenas of a training with its held-out measurements, in bytes. */
+export interface Footprint {
+  readonly training: number;
+  readonly heldOut: number;
+  readonly total: number;
+}
+
+/** What `train` takes on a target: its program's arena, and that of the program that measures the held-out loss meanwhile. */
+export function footprint(training: PlannedTraining, target: Target): Footprint {
+  const { config, matrices, targets, rank, batch, length } = training;
+  const step = lossStep({ config, matrices, lora: { rank, alpha: rank, targets }, batch, length });
+  const trains = plannedTraining(training, target).total;
+  const { rematerialize: _, ...forward } = target;
+  const measures = plannedPeak('loss step', step, forward).total;
+  return { training: trains, heldOut: measures, total: trains + measures };
 }

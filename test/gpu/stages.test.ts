@@ -1,7 +1,11 @@
 /** What a stage's record says of the GPU that its programs run on. */
 import { expect, test } from 'vitest';
+import { OutOfMemory } from '../../compile/available_memory.ts';
+import { load } from '../../compile/executable.ts';
 import { openGpu } from '../../compile/gpu.ts';
 import { peakMemory } from '../../compile/memory.ts';
+import { trace } from '../../compile/trace.ts';
+import { lossStep } from '../../model/steps.ts';
 import { type Host, loadStep } from '../../stages/shared/executables.ts';
 import { bases, config, everywhere, shape } from '../support/compiled.ts';
 import { logitsStep } from '../support/logits_step.ts';
@@ -30,5 +34,10 @@ onGpu('a task on a GPU', () => {
     expect(measured['step: workspace bytes']).toBeGreaterThanOrEqual(0);
     expect(measured['GPU bytes in use']).toBeGreaterThanOrEqual(measured['GPU bytes in use before'] as number);
     program.dispose();
+  });
+
+  test('refuses a program that the GPU has no room for, by its plan', async () => {
+    const step = lossStep({ config, matrices: everywhere(bases.bf16), batch: 2 ** 20, length: 128 });
+    await expect(load(trace('loss', step), { device: 'cuda' })).rejects.toBeInstanceOf(OutOfMemory);
   });
 });
