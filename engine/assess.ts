@@ -5,6 +5,7 @@ import type { Code } from './code.ts';
 import { sha256 } from './digest.ts';
 import { messageOf } from './errors.ts';
 import type { Task } from './graph.ts';
+import { inTurns } from './hashing.ts';
 import { manifestKey, manifestOf } from './manifest.ts';
 import type { Result } from './publish.ts';
 import type { Artifact, Digest, Manifest, TaskRecord } from './record.ts';
@@ -44,13 +45,13 @@ export async function readFacts(workspace: Workspace, tasks: readonly Task[]): P
   for (const module of modules) code.set(module, await workspace.stages.code(module));
   const files = new Map<string, Artifact>();
   const unreadable = new Map<string, string>();
-  for (const path of paths) {
+  await inTurns(paths, async (path) => {
     try {
       files.set(path, await workspace.digester.of(path));
     } catch (thrown) {
       unreadable.set(path, messageOf(thrown));
     }
-  }
+  });
   return { code, files, unreadable };
 }
 

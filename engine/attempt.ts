@@ -16,6 +16,7 @@ import { basename, dirname, join, relative, sep } from 'node:path';
 import type { Failure } from './events.ts';
 import type { Place } from './executor.ts';
 import type { Task } from './graph.ts';
+import { inTurns } from './hashing.ts';
 import { isAlive, parseIdentity } from './identity.ts';
 import { isHeldBy, overlapOf, pathProblem } from './paths.ts';
 import type { Artifact } from './record.ts';
@@ -162,10 +163,11 @@ export async function collectOutputs(
     }
     settleLinks(name, path, stat!, attempt.folder);
   }
-  for (const [name, path, stat] of written) {
+  await inTurns(written, async ([name, path, stat]) => {
     artifacts[name] = stat!.isDirectory() ? await deposit.adoptFolder(path) : await deposit.adoptFile(path);
-  }
-  return artifacts;
+  });
+  // In the order in which they are declared, whichever was digested first.
+  return Object.fromEntries(written.map(([name]) => [name, artifacts[name]!]));
 }
 
 /**

@@ -1,9 +1,9 @@
 /** Content digests of files and folders, remembered by inode, size and times so that an unchanged file is read once. */
-import { createHash, hash } from 'node:crypto';
-import { lstatSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { hash } from 'node:crypto';
+import { lstatSync, readdirSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { errorCode } from './errors.ts';
+import { digestFile, inTurns } from './hashing.ts';
 import type { Memo } from './memo.ts';
 import type { Artifact, Digest } from './record.ts';
 
@@ -15,37 +15,6 @@ export function sha256(content: string | Uint8Array): Digest {
 /** Whether a value has the form of a sha256, so that it can be a name in the store and nothing else. */
 export function isDigest(value: unknown): value is Digest {
   return typeof value === 'string' && /^[0-9a-f]{64}$/.test(value);
-}
-
-/** Below this size one synchronous read is cheaper than a stream's promises. */
-const smallFile = 1 << 20;
-const chunkBytes = 4 << 20;
-
-/** The sha256 of a file's bytes. Reads the next chunk while it digests the last; never holds more than two chunks. */
-export async function digestFile(path: string): Promise<Digest> {
-  if (statSync(path).size <= smallFile) return sha256(readFileSync(path));
-  const file = await open(path, 'r');
-  try {
-    return await digestHandle(file);
-  } finally {
-    await file.close();
-  }
-}
-
-async function digestHandle(file: FileHandle): Promise<Digest> {
-  const digest = createHash('sha256');
-  let reading = Buffer.allocUnsafeSlow(chunkBytes);
-  let spare = Buffer.allocUnsafeSlow(chunkBytes);
-  let pending = file.read(reading, 0, chunkBytes, null);
-  for (;;) {
-    const { bytesRead } = await pending;
-    if (bytesRead === 0) return digest.digest('hex');
-    const full = reading;
-    reading = spare;
-    spare = full;
-    pending = file.read(reading, 0, chunkBytes, null);
-    digest.update(full.subarray(0, bytesRead));
-  }
 }
 
 /** What `stat` says of a file that changes whenever its content does; null when there is no such file. */
@@ -157,6 +126,8 @@ export interface Digester {
 export function openDigester(memo: Memo): Digester {
   let table: Map<string, Known> | null = null;
   let grew = false;
+  /** Path -> a digest that is being found. */
+  const pending = new Map<string, Promise<Digest>>();
   const known = () => {
     table ??= new Map(Object.entries((memo.read('digests') as Record<string, Known> | undefined) ?? {}));
     return table;
@@ -165,6 +136,16 @@ export function openDigester(memo: Memo): Digester {
   async function fileDigest(path: string): Promise<Digest> {
     const hit = known().get(path);
     if (hit !== undefined && unchanged(path, hit.mark, hit.takenAt)) return hit.digest;
+    const begun = pending.get(path) ?? findDigest(path);
+    pending.set(path, begun);
+    try {
+      return await begun;
+    } finally {
+      pending.delete(path);
+    }
+  }
+
+  async function findDigest(path: string): Promise<Digest> {
     const takenAt = Date.now();
     const mark = markOf(path);
     const digest = await digestFile(path);
@@ -190,16 +171,16 @@ export function openDigester(memo: Memo): Digester {
       if (!stat.isDirectory()) throw new Error(`${path} is neither a file nor a folder`);
       const entries: FolderEntry[] = [];
       let bytes = 0;
-      for (const name of walk(path)) {
+      await inTurns(walk(path), async (name) => {
         if (name.endsWith('/')) {
           entries.push({ path: name, digest: null, bytes: 0 });
-          continue;
+          return;
         }
         const file = join(path, name);
         const size = statSync(file).size;
         entries.push({ path: name, digest: await fileDigest(file), bytes: size });
         bytes += size;
-      }
+      });
       return { kind: 'folder', digest: sha256(listingOf(entries)), bytes };
     },
     save() {

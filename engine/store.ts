@@ -21,9 +21,10 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { blobsOf, type Catalog, type Entry, openCatalog } from './catalog.ts';
-import { digestFile, type FolderEntry, listingOf, parseListing, sha256, walk } from './digest.ts';
+import { type FolderEntry, listingOf, parseListing, sha256, walk } from './digest.ts';
 import { errorCode, messageOf } from './errors.ts';
 import type { EventBody } from './events.ts';
+import { digestFile, inTurns } from './hashing.ts';
 import { identityText, isAlive, parseIdentity, self } from './identity.ts';
 import type { Memo } from './memo.ts';
 import { readPromisedRecord } from './promises.ts';
@@ -254,14 +255,14 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     async function adoptFolder(path: string): Promise<Artifact> {
       const entries: FolderEntry[] = [];
       let bytes = 0;
-      for (const name of walk(path)) {
+      await inTurns(walk(path), async (name) => {
         if (name.endsWith('/')) entries.push({ path: name, digest: null, bytes: 0 });
         else {
           const artifact = await adoptFile(join(path, name));
           entries.push({ path: name, digest: artifact.digest, bytes: artifact.bytes });
           bytes += artifact.bytes;
         }
-      }
+      });
       return { kind: 'folder', digest: putBytes(listingOf(entries)), bytes };
     }
 

@@ -3,8 +3,8 @@ import { readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { shards } from './catalog.ts';
 import { parseChecked } from './checked.ts';
-import { digestFile } from './digest.ts';
 import { errorCode, messageOf } from './errors.ts';
+import { digestFile, inTurns } from './hashing.ts';
 import { isWholeBundle } from './modules.ts';
 import { type Digest, differingOutputs, type TaskRecord } from './record.ts';
 import { parseRecord } from './record_text.ts';
@@ -65,10 +65,9 @@ export async function verify(
     return verdict;
   }
 
-  for (const [index, shard] of shards.entries()) {
-    for (const name of namesIn(join(cache, 'cas', shard))) await isSound(name);
-    progress(index + 1, shards.length);
-  }
+  await inTurns(namesInShards(join(cache, 'cas'), progress), async (name) => {
+    await isSound(name);
+  });
 
   async function isSoundTree(digest: Digest): Promise<boolean> {
     if (!(await isSound(digest))) return false;
@@ -114,6 +113,14 @@ export async function verify(
     if (!(await isSoundTree(digest))) removeTree(join(cache, 'trees', digest));
   }
   return { blobs, records, bytes, damaged: store.damage, recompute, divergent };
+}
+
+/** The names in all shards of an area. Tells how many shards have been asked for. */
+function* namesInShards(area: string, progress: (done: number, total: number) => void): Generator<string> {
+  for (const [index, shard] of shards.entries()) {
+    yield* namesIn(join(area, shard));
+    progress(index + 1, shards.length);
+  }
 }
 
 /** The artifacts in which any earlier result under the same key differs from a record. */
