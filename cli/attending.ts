@@ -1,5 +1,5 @@
 /** Commands for whoever stays at the terminal: watch, timeline, completion. */
-import { Argument, type Command, InvalidArgumentError } from 'commander';
+import { Argument, type Command, InvalidArgumentError, Option } from 'commander';
 import type { Shell } from './completion.ts';
 import { command, examples, type Finish, format, wholeNumber, withRequest } from './declare.ts';
 import type { TimelineFormat } from './timeline.ts';
@@ -24,7 +24,8 @@ export function attendingCommands(program: Command, finish: Finish): void {
     .action(async (args: string[], options) => finish(await (await import('./watch.ts')).watch(args, options)));
 
   command(program, 'timeline', '[RUN]', 'Show when each task of a run was executed; the last run if none is named.')
-    .addOption(format<TimelineFormat>(['text', 'chrome']))
+    .addOption(format<TimelineFormat>(['text', 'json', 'chrome']))
+    .addOption(new Option('--json', 'as JSON').implies({ format: 'json' }))
     .option('--out <file>', 'write it to a file')
     .addHelpText(
       'after',

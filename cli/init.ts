@@ -28,7 +28,7 @@ stages:
     matrix: { limit: '\${{ params.limits }}' }
     with: { limit: '\${{ matrix.limit }}' }
 
-  # Takes the results of all of them. A command sees its inputs as PIPE_IN_NAME, or as \${{ in.NAME }}.
+  # Takes the results of all of them. A command is given their paths: here, and in the variable PIPE_IN_rows.
   table:
     run: sort -n \${{ in.rows }} -o \${{ out.table }}
     in: { rows: { all: sieve.row } }

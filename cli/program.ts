@@ -160,6 +160,13 @@ To a server goes OPENLINEAGE_API_KEY as a bearer token, if it is set.`,
       finish(await (await import('./lineage.ts')).lineage(target, file, options)),
     );
 
+  command(program, 'runs', '[FILE]', 'List the runs, newest first: how each ended, with which params.')
+    .option('--last <n>', 'so many of them', wholeNumber, 20)
+    .option('--json', 'as JSON')
+    .addHelpText('after', examples('pipe runs', 'pipe runs layer-sensitivity --last 5'))
+    .argument('[file]')
+    .action(async (file: string | undefined, options) => finish(await (await import('./runs.ts')).runs(file, options)));
+
   command(
     program,
     'diff',

@@ -1,7 +1,8 @@
 /** `pipe stages`: what stage modules there are, and what each takes and makes. */
-import { relative } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { UsageError } from '../engine/errors.ts';
 import type { ResolvedStage } from '../engine/graph.ts';
+import type { Project } from '../engine/project.ts';
 import type { ParamSpec } from '../engine/stage.ts';
 import { suggest } from '../engine/suggest.ts';
 import { withWorkspace } from './request.ts';
@@ -17,7 +18,7 @@ export function stages(name: string | undefined, options: StagesOptions): Promis
     const all = await modules.list();
     if (name === undefined) {
       if (options.json) printJson(all);
-      else for (const line of listing(all)) print(line);
+      else printListings(all, project);
       return 0;
     }
     const stage = all.find((candidate) => candidate.name === name);
@@ -29,6 +30,14 @@ export function stages(name: string | undefined, options: StagesOptions): Promis
     else print(description(stage, project.root));
     return 0;
   });
+}
+
+/** The project's own modules first: among those that pipe brings they would be hard to find. */
+function printListings(all: readonly ResolvedStage[], { root, packageRoot }: Project): void {
+  const isOwn = ({ module }: ResolvedStage) => dirname(module) === join(root, 'stages');
+  const own = root === packageRoot ? [] : all.filter(isOwn);
+  if (own.length > 0) print(['of this project', ...listing(own), '', 'that pipe brings'].join('\n'));
+  for (const line of listing(all.filter((stage) => !own.includes(stage)))) print(line);
 }
 
 function listing(all: readonly ResolvedStage[]): readonly string[] {

@@ -2,7 +2,7 @@
 import { join, relative } from 'node:path';
 import type { Event } from '../engine/events.ts';
 import type { Graph } from '../engine/graph.ts';
-import { count, duration, paint } from './text.ts';
+import { count, duration, paint, tally } from './text.ts';
 
 /** Hears every event of a run. */
 export class Summary {
@@ -72,17 +72,16 @@ export class Summary {
     if (status === 'done' && counts.executed + counts.shared === 0) {
       return `${name}: up to date (${count(counts.wanted, 'task')}, ${duration(seconds)})`;
     }
-    const parts: [number, string][] = [
+    const counted = tally([
       [counts.executed, 'run'],
       [this.#byOthers, 'done by another run'],
       [counts.shared - this.#byOthers, 'shared with an equal task'],
       [counts.cached, 'up to date'],
       [counts.failed, 'failed'],
       [counts.skipped, 'not run'],
-    ];
-    const shown = parts.filter(([number]) => number > 0).map(([number, word]) => `${number} ${word}`);
+    ]);
     const style = status === 'done' ? 'green' : 'red';
-    const lines = [`${name}: ${paint(style, status)} in ${duration(seconds)}: ${shown.join(', ')}`];
+    const lines = [`${name}: ${paint(style, status)} in ${duration(seconds)}: ${counted}`];
     if (status === 'failed') lines.push(...this.#losses());
     if (this.#published.length > 0) lines.push(`  results/${name}/: ${listed(this.#published)}`);
     return lines.join('\n');

@@ -59,6 +59,12 @@ export function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
+/** @returns the numbers that are not zero, each with its word: `3 run, 2 up to date`. */
+export function tally(parts: readonly (readonly [number: number, word: string])[]): string {
+  const shown = parts.filter(([number]) => number > 0);
+  return shown.map(([number, word]) => `${number} ${word}`).join(', ');
+}
+
 /** @returns the text, cut with `…` in its middle if it is longer than `width`: both ends of a task's id tell something. */
 export function shorten(text: string, width: number): string {
   if (text.length <= width) return text;

@@ -9,7 +9,7 @@ import { withWorkspace } from './request.ts';
 import { findRun } from './run_names.ts';
 import { columns, count, duration, paint, print, shorten } from './text.ts';
 
-export type TimelineFormat = 'text' | 'chrome';
+export type TimelineFormat = 'text' | 'json' | 'chrome';
 
 export interface TimelineOptions {
   readonly format: TimelineFormat;
@@ -22,12 +22,18 @@ export function timeline(name: string | undefined, { format, out }: TimelineOpti
     const run = name === undefined ? newestExecuted(store) : findRun(store.cache, name);
     const spans = timelineOf(readJournal(store.cache, run.id), run.status === 'running' ? Date.now() : null);
     if (spans.length === 0) throw new UsageError(`the run ${run.id} executed nothing`);
-    const text = format === 'chrome' ? asTrace(store, run, spans) : asText(run, spans);
+    const text = textOf[format](store, run, spans);
     if (out === undefined) print(text);
     else writeFileSync(out, `${text}\n`);
     return 0;
   });
 }
+
+const textOf: Readonly<Record<TimelineFormat, (store: Store, run: RunRecord, spans: readonly Span[]) => string>> = {
+  text: (_, run, spans) => asText(run, spans),
+  json: (_, { id }, spans) => JSON.stringify({ run: id, spans }, null, 2),
+  chrome: asTrace,
+};
 
 function newestExecuted({ cache }: Store): RunRecord {
   for (const run of listRuns(cache)) if (readJournal(cache, run.id).length > 0) return run;

@@ -8,6 +8,7 @@ import { readPublications } from './publish.ts';
 import type { Artifact, Digest, Host, JobName, Manifest, TaskRecord } from './record.ts';
 import { listRuns, outcomeOf } from './runs.ts';
 import { namesIn } from './store.ts';
+import { suggest } from './suggest.ts';
 import type { Workspace } from './workspace.ts';
 
 /** An execution. */
@@ -187,10 +188,13 @@ function keyOf(workspace: Workspace, target: string, { cwd, pipeline }: LineageO
     if (key !== undefined && key !== null && store.catalog.find(key) !== null) return key;
   }
   if (pipeline !== undefined) throw new UsageError(`no run of ${pipeline} holds a result of ${target}`);
-  const entries = [...store.catalog.all()].filter(({ task }) => task === target);
+  const all = [...store.catalog.all()];
+  const entries = all.filter(({ task }) => task === target);
   const newest = entries.sort((a, b) => (a.startedAt < b.startedAt ? 1 : -1))[0];
   if (newest !== undefined) return newest.key;
-  throw new UsageError(`${target} is no path under results/, no recorded task, and no digest in the store`);
+  throw new UsageError(
+    `${target} is no path under results/, no recorded task, and no digest in the store\n  ${suggest(target, new Set(all.map(({ task }) => task)), 'tasks')}`,
+  );
 }
 
 function publishedHint(results: string): string {

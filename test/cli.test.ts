@@ -347,6 +347,10 @@ it('draws, traces, compares and cleans up', async () => {
   expect((await pipe(['status'])).lines).toEqual(['talk (profile short): up to date (2 tasks)']);
   expect(existsSync(join(root, 'results/talk/said.txt'))).toBe(true);
 
+  expect((await pipe(['lineage', 'lsat'])).err).toContain('did you mean "last"?');
+  const all = await pipe(['stages']);
+  expect(all.lines.slice(0, 2)).toEqual(['of this project', 'say']);
+  expect(all.lines).toContain('that pipe brings');
   const stages = await pipe(['stages', 'say']);
   expect(stages.lines).toEqual([
     'say',

@@ -191,6 +191,8 @@ describe('timeline', () => {
     const shout = slices.find(({ name }: { name: string }) => name === 'shout');
     expect(shout.ts).toBeGreaterThanOrEqual(say.ts + say.dur);
     expect(say.args.params).toEqual({ end: '!' });
+    const { spans } = JSON.parse((await folder.pipe(['timeline', '--json'])).out);
+    expect(spans.map(({ task }: { task: string }) => task).sort()).toEqual(['say', 'shout', 'wait']);
     const text = await folder.pipe(['timeline']);
     expect(text.lines[0]).toMatch(/-p-[0-9a-f]{6}: 3 executions in .* s, at most [12] at a time$/);
     for (const line of text.lines) expect(line.length).toBeLessThanOrEqual(100);
@@ -236,7 +238,7 @@ describe('timeline', () => {
   });
 });
 
-test('diff names parameters, artifacts and the numbers in them, and what was measured', async () => {
+test('runs lists what was asked, and diff names parameters, artifacts and the numbers in them, and what was measured', async () => {
   folder.write('stages/score.ts', scorer);
   folder.write(
     'pipelines/q.yaml',
@@ -244,6 +246,13 @@ test('diff names parameters, artifacts and the numbers in them, and what was mea
   );
   await folder.pipe(['run', 'q']);
   await folder.pipe(['run', 'q', '--param', 'x=3']);
+  const { lines } = await folder.pipe(['runs', 'q']);
+  expect(lines[0]).toMatch(/^\S+-q-[0-9a-f]{6} {2}done in .* s: 1 run$/);
+  expect(lines[1]).toBe('    param x: 2 -> 3');
+  expect(lines[2]).toMatch(/-q-[0-9a-f]{6} {2}done/);
+  expect(JSON.parse((await folder.pipe(['runs', '--json', '--last', '1'])).out)).toMatchObject([
+    { pipeline: 'q', params: { x: 3 }, status: 'done', counts: { executed: 1, failed: 0 } },
+  ]);
   const { out } = await folder.pipe(['diff']);
   expect(out.split('\n').slice(1).join('\n')).toBe(`  param x: 2 -> 3
   ~ score: other json, tables
