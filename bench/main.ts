@@ -1,5 +1,6 @@
 /** The benchmarks: measures the subjects that are asked for, all in one run, and prints one table. */
 import { parseArgs } from 'node:util';
+import { comparison } from './comparison.ts';
 import { diagnostic } from './diagnostic.ts';
 import { engine } from './engine.ts';
 import { barText, type Figure, meetsBar, type Skipped, type Subject } from './figure.ts';
@@ -13,7 +14,18 @@ import { sharedCache } from './shared_cache.ts';
 import { tableOf } from './table.ts';
 import { task } from './task.ts';
 
-const subjects: readonly Subject[] = [loraStep, gemm, task, engine, scale, sha256, sharedCache, memory, diagnostic];
+const subjects: readonly Subject[] = [
+  loraStep,
+  gemm,
+  comparison,
+  task,
+  engine,
+  scale,
+  sha256,
+  sharedCache,
+  memory,
+  diagnostic,
+];
 
 const usage = `Usage: npm run bench [-- SUBJECT... [--rounds N]]
 
