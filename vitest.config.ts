@@ -9,6 +9,8 @@ export default defineConfig({
     server: { deps: { external: [/\/dist\/tfjs\.mjs$/] } },
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    // Vitest's own bound is a second, in which a busy machine may not start a process.
+    expect: { poll: { timeout: 30_000 } },
     maxWorkers: 2,
   },
 });

@@ -48,11 +48,11 @@ publish:
   'folders/\${{ matrix.n }}': upper.folder
 `;
 
-/** Waits until a condition holds; fails after ten seconds. */
+/** Waits until a condition holds; fails after half a minute. */
 async function until(holds: () => boolean, what: string): Promise<void> {
-  const deadline = performance.now() + 10_000;
+  const deadline = performance.now() + 30_000;
   while (!holds()) {
-    if (performance.now() > deadline) throw new Error(`after 10 s, still not: ${what}`);
+    if (performance.now() > deadline) throw new Error(`after 30 s, still not: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

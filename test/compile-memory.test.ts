@@ -37,12 +37,14 @@ const sizes = [...weightShapes(config)].map(([name, shape]) => ({
 describe("GPT-2 Medium's LoRA step, on a machine that could not run it", () => {
   test('is traced, checked and planned in under two seconds, without data', () => {
     const before = process.memoryUsage().arrayBuffers;
-    const started = performance.now();
+    const started = process.cpuUsage();
     const program = trace('train', studyStep(bases.bf16));
     const finished = optimize(program);
     validate(finished);
     const plan = planMemory(finished);
-    expect(performance.now() - started).toBeLessThan(2000);
+    // Of processor time: others may be at work too.
+    const { user, system } = process.cpuUsage(started);
+    expect((user + system) / 1e6).toBeLessThan(2);
     expect(total(program.buffers.map(({ data }) => data?.length ?? 0))).toBeLessThan(100);
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(1e6);
     expect(plan.groups.activations).toBeLessThan(1.01 * maxLiveBytes(finished));

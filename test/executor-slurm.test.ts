@@ -1,12 +1,15 @@
 /** `pipe run --executor slurm` on a real Slurm of three virtual nodes with two CPUs and two pretended GPUs each. */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import type { Event } from '../engine/events.ts';
 import type { TaskRecord } from '../engine/record.ts';
 import { Random } from '../model/random.ts';
 import { type CommandProject, leftovers, openProjectFolder, processesOf } from './support/checkout.ts';
 import { type Cluster, follow, startCluster } from './support/slurm.ts';
+
+// A job starts when Slurm finds the time, and a busy machine lets it wait.
+vi.setConfig({ testTimeout: 240_000, hookTimeout: 240_000 });
 
 let cluster: Cluster;
 let unavailable: string | null = null;
@@ -96,9 +99,9 @@ function isRunning(pid: number): boolean {
 }
 
 async function until(holds: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const deadline = performance.now() + 20_000;
+  const deadline = performance.now() + 60_000;
   while (!(await holds())) {
-    if (performance.now() > deadline) throw new Error(`after 20 s, still not: ${what}`);
+    if (performance.now() > deadline) throw new Error(`after 60 s, still not: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
@@ -286,7 +289,7 @@ test('a run that is killed leaves its jobs at work; started again, it finds thos
   expect(project.read('results/p/o')).toBe('1\n2\n3\n4\n5\n');
   for (const [task, id] of jobs) expect(records().get(task!)!.job!.id).toBe(id);
   expect(attempts()).toEqual([]);
-  expect(await queue()).toEqual([]);
+  await until(async () => (await queue()).length === 0, 'no job is left');
 });
 
 test('a run that is killed again and again, at any moment, does nothing twice and loses nothing', async () => {
@@ -308,7 +311,7 @@ test('a run that is killed again and again, at any moment, does nothing twice an
   expect(executions()).toEqual(numbers);
   expect(project.read('results/p/o')).toBe(`${numbers.join('\n')}\n`);
   expect(attempts()).toEqual([]);
-  expect(await queue()).toEqual([]);
+  await until(async () => (await queue()).length === 0, 'no job is left');
 });
 
 test('Ctrl-C cancels what runs and what waits', async () => {
@@ -320,7 +323,7 @@ test('Ctrl-C cancels what runs and what waits', async () => {
   run.kill('SIGINT');
   const { code, seconds } = await run.end;
   expect(code).toBe(130);
-  expect(seconds).toBeLessThan(30);
+  expect(seconds).toBeLessThan(60);
   await until(async () => (await queue()).length === 0, 'no job is left');
   expect(attempts()).toEqual([]);
   expect(leftovers(root)).toEqual([]);
@@ -345,7 +348,7 @@ publish: { o: second.o }
   writeFileSync(join(root, 'pipelines/other.yaml'), "name: other\nstages: { a: { run: 'true', out: { o: o } } }\n");
   const late = await project.pipe(['run', 'other', ...slurm], cluster.environment);
   expect(late).toMatchObject({ code: 2, stderr: expect.stringMatching(/^Slurm (does|did) not answer/) });
-  expect(late.seconds).toBeLessThan(20);
+  expect(late.seconds).toBeLessThan(60);
   go('first');
   // Its end is heard of though Slurm says nothing; the next one cannot be submitted, and waits for Slurm.
   await run.when(isOf('task-done', 'first'));

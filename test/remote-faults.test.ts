@@ -53,7 +53,7 @@ test('a port that nobody listens on costs one refusal with its further attempts,
   expect(of(events, 'remote-tally')).toMatchObject([{ sent: 0, unsent: 60 }]);
   // Before the first task starts: three attempts, with about 0.2 and 1 s between them.
   const [begun, first] = [of(events, 'run-started')[0]!.at, of(events, 'task-started')[0]!.at];
-  expect(first - begun).toBeLessThan(10_000);
+  expect(first - begun).toBeLessThan(30_000);
 });
 
 test('a server that takes the connection and says nothing costs its timeout once', async () => {
@@ -65,7 +65,7 @@ test('a server that takes the connection and says nothing costs its timeout once
   expect(executed).toHaveLength(60);
   expect(of(events, 'remote-resting')).toMatchObject([{ problem: 'it gave no sign of life for 0.5 s' }]);
   const [begun, first] = [of(events, 'run-started')[0]!.at, of(events, 'task-started')[0]!.at];
-  expect(first - begun).toBeLessThan(10_000);
+  expect(first - begun).toBeLessThan(30_000);
   // What was asked at the same time, and nothing afterwards.
   expect(requests.length).toBeLessThanOrEqual(24);
 });

@@ -10,7 +10,7 @@ daemons() { for name in client.rgw osd.0 mon.a; do [ ! -s "$dir/run/$name.pid" ]
 
 # Waits until a command succeeds.
 until_it_does() {
-  for _ in $(seq 150); do
+  for _ in $(seq 250); do
     if "$@" > "$dir/log/waiting" 2>&1; then return; fi
     sleep 0.2
   done

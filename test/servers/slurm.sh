@@ -50,7 +50,7 @@ SchedulerParameters=sched_interval=1,sched_min_interval=0,bf_interval=1,batch_sc
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 ReturnToService=2
-SlurmdTimeout=60
+SlurmdTimeout=300
 KillWait=2
 MaxArraySize=1001
 SlurmdParameters=config_overrides
@@ -95,11 +95,11 @@ case $command in
       while kill -0 "$owner" && [ -d "$dir" ]; do sleep 1; done
       [ ! -d "$dir" ] || "$0" down "$dir"
     ) &
-    for _ in $(seq 150); do
-      [ "$(timeout 3 sinfo -h -p main -o %T%D 2> /dev/null)" = "idle$nodes" ] && exit 0
+    while ((SECONDS < 60)); do
+      [ "$(timeout 10 sinfo -h -p main -o %T%D 2> /dev/null)" = "idle$nodes" ] && exit 0
       sleep 0.1
     done
-    echo 'the nodes did not come up within 15 s'
+    echo 'the nodes did not come up within a minute'
     timeout 3 sinfo || true
     tail -n 5 "$dir"/log/*.log
     exit 1

@@ -32,7 +32,7 @@ export function startCluster(): Cluster | string {
   for (const isLast of [false, true]) {
     const { status, stdout, stderr } = spawnSync(script, ['up', folder, String(process.pid)], {
       encoding: 'utf8',
-      timeout: 30_000,
+      timeout: 100_000,
     });
     if (status === 0) break;
     spawnSync(script, ['down', folder]);
@@ -45,7 +45,7 @@ export function startCluster(): Cluster | string {
   return {
     environment,
     async ask(command, ...words) {
-      return (await promisify(execFile)(command, words, { env, timeout: 20_000 })).stdout;
+      return (await promisify(execFile)(command, words, { env, timeout: 60_000 })).stdout;
     },
     pid: (daemon) => Number(readFileSync(join(folder, 'run', `${daemon}.pid`), 'utf8')),
     start(daemon, node) {
