@@ -1,6 +1,7 @@
 /** `pipe lineage`: the chain of tasks and sources behind a published file, a task or a digest. */
 import { UsageError } from '../engine/errors.ts';
 import { type LineageGraph, type LineageNode, lineage as lineageOf } from '../engine/lineage.ts';
+import { actionText } from '../engine/manifest.ts';
 import { dotText } from './dag.ts';
 import type { ExportFormat } from './lineage_export.ts';
 import { openFile, withWorkspace } from './request.ts';
@@ -63,10 +64,9 @@ function nodeName(node: LineageNode): string {
 function describe(node: LineageNode): readonly string[] {
   if (node.kind === 'source') return [`${paint('bold', node.path)}  sha256 ${node.id.slice(0, 16)}`];
   const { action, params, code, outputs, host, job, startedAt, seconds, measurements, run } = node;
-  const what = 'uses' in action ? action.uses : [action.run].flat().join(' ');
   const lines = [
     `${paint('bold', node.task)}  key ${node.id.slice(0, 16)}`,
-    `${what}${code === null ? '' : `, code ${code.digest.slice(0, 16)} (${count(Object.keys(code.listing).length, 'file')} and packages)`}`,
+    `${actionText(action)}${code === null ? '' : `, code ${code.digest.slice(0, 16)} (${count(Object.keys(code.listing).length, 'file')} and packages)`}`,
   ];
   const given = Object.entries(params).map(([name, value]) => `${name}=${JSON.stringify(value)}`);
   if (given.length > 0) lines.push(given.join(' '));

@@ -32,7 +32,11 @@ function commandText(action: Extract<Action, { kind: 'run' }>): string {
   const words = action.shell
     ? [action.command]
     : action.command.map((word) => (word.includes('{{') ? word : shellWord(word)));
-  return words.join(' ').replaceAll(/\{\{(in|out):([\w.-]+)\}\}/g, '${{ $1.$2 }}');
+  return words
+    .join(' ')
+    .trimEnd()
+    .replaceAll('\n', '\n    ')
+    .replaceAll(/\{\{(in|out):([\w.-]+)\}\}/g, '${{ $1.$2 }}');
 }
 
 /** @returns a warning, retry or damage in one line; null for events that need no words */

@@ -2,7 +2,7 @@
 import { join, relative } from 'node:path';
 import type { Event } from '../engine/events.ts';
 import type { Graph } from '../engine/graph.ts';
-import { count, duration, paint, tally } from './text.ts';
+import { columns, count, duration, paint, tally, wrap } from './text.ts';
 
 /** Hears every event of a run. */
 export class Summary {
@@ -46,7 +46,11 @@ export class Summary {
         this.#elsewhere.add(event.task);
         if (this.#runs.has(event.run)) return null;
         this.#runs.add(event.run);
-        return `run ${event.run} (process ${event.pid}) is at ${event.task}: what it does is waited for, and not done twice`;
+        return wrap(
+          `run ${event.run} (process ${event.pid}) is at ${event.task}: its results are waited for`,
+          columns(),
+          '',
+        );
       default:
         return null;
     }

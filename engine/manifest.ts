@@ -108,3 +108,8 @@ export function manifestOf(task: Task, around: Surroundings): Manifest {
     outputs: task.outputs,
   };
 }
+
+/** What a task does, in one line: its stage module, or its command with `{{in:NAME}}` and `{{out:NAME}}` for paths. */
+export function actionText(action: Manifest['action']): string {
+  return 'uses' in action ? action.uses : [action.run].flat().join(' ').trimEnd().replaceAll('\n', '\\n');
+}

@@ -1,6 +1,6 @@
 /** Why a task is stale: the difference between its manifest now and the one last recorded for it, in a person's words. */
 import type { CodeListing } from './code.ts';
-import { canonicalJson } from './manifest.ts';
+import { actionText, canonicalJson } from './manifest.ts';
 import type { Digest, Manifest, ManifestMember } from './record.ts';
 import type { Json } from './stage.ts';
 
@@ -104,7 +104,7 @@ function axesText(axes: Readonly<Record<string, Json>>): string {
 export function reasonLines(reason: Reason): string[] {
   switch (reason.kind) {
     case 'new':
-      return ['it has never run'];
+      return ['it has no result yet'];
     case 'forced':
       return ['it was asked for with --force'];
     case 'lost':
@@ -128,6 +128,10 @@ function differenceLine({ what, name, old, new: next }: Difference): string {
   if (what === 'secret') {
     const became = old === undefined ? 'is new' : next === undefined ? 'is gone' : 'has another value';
     return `secret ${name} ${became}`;
+  }
+  if (what === 'action') {
+    const [was, is] = [old, next] as unknown as Manifest['action'][];
+    return `${name === 'uses' ? 'the stage module' : 'the command'} changed: ${actionText(was!)} -> ${actionText(is!)}`;
   }
   const subject = what === 'code' || what === 'device' ? name : `${what} ${name}`;
   if (old === undefined) return `${subject} is new: ${show(next)}`;

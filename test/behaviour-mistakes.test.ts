@@ -110,3 +110,17 @@ test('the version and the help are where one looks for them', async () => {
   expect(await project.pipe(['--version'])).toMatchObject({ stdout: `${version}\n`, code: 0 });
   expect((await project.pipe(['help', 'run'])).stdout).toMatch(/^Usage: pipe run /);
 });
+
+test('an edited command and another stage module are told as what they were and are', async () => {
+  const pipelineOf = (line: string) =>
+    `stages:\n  a:\n    shell: true\n    out: { x: x }\n    run: |\n      echo one\n      ${line} > "$PIPE_OUT_x"\n`;
+  project = openProjectFolder({ 'pipelines/p.yaml': pipelineOf('echo two') });
+  await project.pipe(['run']);
+  project.write('pipelines/p.yaml', pipelineOf('exit 4'));
+  expect((await project.pipe(['why', 'a'])).stdout).toBe(
+    'a must run\n  the command changed: echo one\\necho two > "$PIPE_OUT_x" -> echo one\\nexit 4 > "$PIPE_OUT_x"\n',
+  );
+  expect((await project.pipe(['run'])).stdout).toContain('  $ echo one\n    exit 4 > "$PIPE_OUT_x"\n');
+  project.write('pipelines/p.yaml', 'stages:\n  a: { uses: instructions }\n');
+  expect((await project.pipe(['why', 'a'])).stdout).toMatch(/the stage module changed: echo one.* -> instructions$/m);
+});
