@@ -61,17 +61,32 @@ export default defineStage({
 });
 `,
   '.gitignore': 'node_modules/\ncache/\nresults/\n',
+  'package.json': `${JSON.stringify({ name: 'experiment', private: true, type: 'module' }, null, 2)}\n`,
+  // For editors and `tsc`: pipe itself reads no tsconfig.json.
+  'tsconfig.json': `{
+  "compilerOptions": {
+    "strict": true,
+    "noEmit": true,
+    "module": "nodenext",
+    "target": "es2023",
+    "types": ["node"],
+    "allowImportingTsExtensions": true,
+    "skipLibCheck": true
+  },
+  "include": ["stages"]
+}
+`,
 };
+
+/** What stays as it is where it is there already. */
+const KEPT = ['.gitignore', 'package.json', 'tsconfig.json'];
 
 /** @throws UsageError when a file that it would write is there already. */
 export async function init(folder: string | undefined, options: InitOptions): Promise<number> {
   const root = resolve(folder ?? '.');
-  const files = { ...FILES };
-  // A package.json and a .gitignore that are there stay as they are.
-  if (!existsSync(join(root, 'package.json'))) {
-    files['package.json'] = `${JSON.stringify({ name: 'experiment', private: true, type: 'module' }, null, 2)}\n`;
-  }
-  if (existsSync(join(root, '.gitignore'))) delete files['.gitignore'];
+  const files = Object.fromEntries(
+    Object.entries(FILES).filter(([path]) => !(KEPT.includes(path) && existsSync(join(root, path)))),
+  );
   const present = Object.keys(files).filter((path) => existsSync(join(root, path)));
   if (present.length > 0)
     throw new UsageError(

@@ -1,9 +1,10 @@
 /** The `pipe` command from outside: what it prints, what it leaves, and its exit codes. */
-import { execFileSync } from 'node:child_process';
-import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it, vi } from 'vitest';
 import { buildProgram } from '../cli/program.ts';
+import { repository } from './support/checkout.ts';
 import { folderWith, speaker } from './support/pipe_command.ts';
 
 const talk = `name: talk
@@ -57,6 +58,21 @@ describe('a project made by init', () => {
 
     write('stages/sieve.ts', stage);
     expect((await pipe(['run', '-n'])).lines).toEqual(['primes: up to date (4 tasks)']);
+  });
+
+  it('passes a type check once its types are installed, and keeps the files of a package that is there', async () => {
+    const { root, write, pipe } = folderWith({ 'package.json': '{ "type": "module", "name": "mine" }' });
+    expect((await pipe(['init'])).out).not.toContain('package.json');
+    mkdirSync(join(root, 'node_modules'));
+    symlinkSync(repository, join(root, 'node_modules/pipe'));
+    symlinkSync(join(repository, 'node_modules/@types'), join(root, 'node_modules/@types'));
+    const check = () => spawnSync(join(repository, 'node_modules/.bin/tsc'), { cwd: root, encoding: 'utf8' }).stdout;
+    expect(check()).toBe('');
+    write(
+      'stages/sieve.ts',
+      readFileSync(join(root, 'stages/sieve.ts'), 'utf8').replace('params.limit);', 'params.lim);'),
+    );
+    expect(check()).toContain("'lim' does not exist");
   });
 
   it('is not written over another', async () => {
