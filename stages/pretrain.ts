@@ -10,6 +10,7 @@ import { refusingBadInput } from './shared/bad_input.ts';
 import { writeCurve } from './shared/curve.ts';
 import { loadStep, rowPositions } from './shared/executables.ts';
 import { openHeldOut } from './shared/held_out.ts';
+import { pretrainingPlans, sayingWhatFits } from './shared/room.ts';
 import { schedules } from './shared/schedule.ts';
 import { adamW, runTraining } from './shared/training.ts';
 
@@ -65,26 +66,30 @@ export default defineStage({
     const config = modelSizes(params, data.meta.vocabSize);
     refuseShortText(data.splits, length);
 
-    const step = pretrainingStep({ config, batch, length, adamw: adamW(params, params.beta2) });
-    const training = await loadStep('pretraining step', step, context, { precision });
     const names = [...weightShapes(config).keys()];
-    for (const [name, { data }] of initialWeights(config, seed)) training.write(name, data);
-    training.write('positions', rowPositions(batch, length));
+    const plans = pretrainingPlans({ config, batch, length }, { device: context.device, precision });
+    const { training, heldOut } = await sayingWhatFits(plans, async () => {
+      const step = pretrainingStep({ config, batch, length, adamw: adamW(params, params.beta2) });
+      const training = await loadStep('pretraining step', step, context, { precision });
+      for (const [name, { data }] of initialWeights(config, seed)) training.write(name, data);
+      training.write('positions', rowPositions(batch, length));
 
-    const dense = { kind: 'dense', storage: 'bf16' } as const;
-    const heldBatches = [...evaluationBatches(data.splits.validation, { batch, length })];
-    const heldOut = await openHeldOut(
-      {
-        step: lossStep({ config, matrices: () => dense, batch, length }),
-        batch,
-        length,
-        batches: heldBatches.slice(0, Math.max(1, Math.floor(params.eval_tokens / (batch * length)))),
-        training,
-        trained: names,
-        writeFrozen: () => {},
-      },
-      context,
-    );
+      const dense = { kind: 'dense', storage: 'bf16' } as const;
+      const heldBatches = [...evaluationBatches(data.splits.validation, { batch, length })];
+      const heldOut = await openHeldOut(
+        {
+          step: lossStep({ config, matrices: () => dense, batch, length }),
+          batch,
+          length,
+          batches: heldBatches.slice(0, Math.max(1, Math.floor(params.eval_tokens / (batch * length)))),
+          training,
+          trained: names,
+          writeFrozen: () => {},
+        },
+        context,
+      );
+      return { training, heldOut };
+    });
     const curve = await runTraining({
       program: training,
       batches: batches(data.splits.train, { batch, length, seed }),

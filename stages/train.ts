@@ -15,7 +15,7 @@ import type { Host } from './shared/executables.ts';
 import { openHeldOut } from './shared/held_out.ts';
 import { loadLoraTraining } from './shared/lora_training.ts';
 import { readModel, refuseOtherVocabulary } from './shared/model_folder.ts';
-import { sayingWhatFits } from './shared/room.ts';
+import { plansOf, sayingWhatFits } from './shared/room.ts';
 import { schedules } from './shared/schedule.ts';
 import { parseTargets } from './shared/targets.ts';
 import { type AdamWOptions, adamW, runTraining } from './shared/training.ts';
@@ -159,7 +159,7 @@ async function openTraining(
     quantized,
     device: context.device,
   };
-  const { training, heldOut } = await sayingWhatFits(asked, async () => {
+  const { training, heldOut } = await sayingWhatFits(plansOf(asked), async () => {
     const training = await loadLoraTraining(
       base,
       {

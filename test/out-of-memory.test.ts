@@ -10,9 +10,10 @@ import { trace } from '../compile/trace.ts';
 import { StageError } from '../engine/stage.ts';
 import { writeCheckpoint } from '../model/checkpoint.ts';
 import type { Gpt2Config } from '../model/config.ts';
-import { exampleSplit, writeDataset } from '../model/dataset.ts';
+import { exampleSplit, writeDataset, writeTextDataset } from '../model/dataset.ts';
 import { initialWeights } from '../model/initial.ts';
-import { loraTrainingStep, lossStep } from '../model/steps.ts';
+import { loraTrainingStep, lossStep, pretrainingStep } from '../model/steps.ts';
+import pretrain from '../stages/pretrain.ts';
 import { gigabytes } from '../stages/shared/format.ts';
 import { storedIn } from '../stages/shared/planned_training.ts';
 import { type Asked, settingsThatFit } from '../stages/shared/room.ts';
@@ -161,4 +162,38 @@ test('train says what it needs, what there is, and what would fit; what it names
   // Half of it: what JavaScript and the files take besides is not planned.
   const { outputs } = await run(Math.floor(batch / 2));
   expect(JSON.parse(readFileSync(outputs.summary!, 'utf8'))).toMatchObject({ rows: Math.floor(batch / 2) });
+});
+
+test('pretrain says the same of its batch and of the length of its sequences', async () => {
+  const workshop = openWorkshop();
+  onTestFinished(workshop.remove);
+  const [data, tokenizer] = ['text', 'tokenizer'].map((name) => join(workshop.folder, name)) as [string, string];
+  const text = {
+    kind: 'text' as const,
+    tokens: Int32Array.from({ length: 9000 }, (_, i) => (i * 31) % config.vocabSize),
+  };
+  const meta = { vocabSize: config.vocabSize, endOfText: 0, maxLength: 0, seed: 0, dropped: 0, truncated: 0 };
+  writeTextDataset(data, { meta, splits: { train: text, validation: text } });
+  const taken = (batch: number, length: number) => {
+    const adamw = { beta1: 0.9, beta2: 0.95, epsilon: 1e-8, weightDecay: 0, maxNorm: 1 };
+    const training = plannedPeak('pretrain', pretrainingStep({ config, batch, length, adamw })).total;
+    return training + plannedPeak('loss', lossStep({ config, batch, length, matrices: storedIn('bf16') })).total;
+  };
+  const { layers, width, heads, contextLength: context } = config;
+  leave(0.6 * taken(48, 128));
+  const error = await workshop
+    .run(pretrain, {
+      params: { layers, width, heads, context, batch: 48, length: 128, steps: 1, warmup: 0 },
+      inputs: { data, tokenizer },
+    })
+    .then(
+      () => expect.fail('it ran'),
+      (thrown) => thrown as Error,
+    );
+  expect(error).toBeInstanceOf(StageError);
+  const [, , , batches, lengths, ...none] = error.message.split('\n');
+  const [, batch, ofBatch] = /^ {2}batch: (\d+) \((.*) GB\)$/.exec(batches!)!;
+  const [, length, ofLength] = /^ {2}length: (\d+) \((.*) GB\)$/.exec(lengths!)!;
+  expect([ofBatch, ofLength]).toEqual([taken(Number(batch), 128), taken(48, Number(length))].map(gigabytes));
+  expect(none).toEqual([]);
 });

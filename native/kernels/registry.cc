@@ -19,19 +19,16 @@ const std::map<std::string, Bind>& registry() {
   return all;
 }
 
-Bind find_own(const std::string& name) {
-#ifndef PIPE_FOR_CUDA
-  for (const NamedBind& entry : cpu_binders())
-    if (name == entry.name) return entry.bind;
-#endif
-  return nullptr;
-}
-
 }  // namespace
 
 Bind find_kernel(const std::string& name) {
   const auto found = registry().find(name);
-  return found == registry().end() ? find_own(name) : found->second;
+  if (found != registry().end()) return found->second;
+#ifndef PIPE_FOR_CUDA
+  for (const NamedBind& own : cpu_binders())
+    if (name == own.name) return own.bind;
+#endif
+  return nullptr;
 }
 
 std::vector<std::string> kernel_names() {

@@ -4,7 +4,8 @@ import type { Target } from '../../compile/optimize.ts';
 import type { Gpt2Config } from '../../model/config.ts';
 import type { LoraConfig } from '../../model/lora.ts';
 import type { Matrices, Matrix } from '../../model/matrix.ts';
-import { loraTrainingStep, lossStep } from '../../model/steps.ts';
+import { loraTrainingStep, lossStep, pretrainingStep } from '../../model/steps.ts';
+import type { Precision as GpuPrecision } from '../../native/addon.ts';
 import { adamW } from './training.ts';
 
 /** How a base is stored: LoRA's in 16 bits, QLoRA's matrices in NF4 with double quantization. */
@@ -64,9 +65,32 @@ export interface Footprint {
 /** What `train` takes on a target: its program's arena, and that of the program that measures the held-out loss meanwhile. */
 export function footprint(training: PlannedTraining, target: Target): Footprint {
   const { config, matrices, targets, rank, batch, length } = training;
-  const step = lossStep({ config, matrices, lora: { rank, alpha: rank, targets }, batch, length });
-  const trains = plannedTraining(training, target).total;
+  const heldOut = lossStep({ config, matrices, lora: { rank, alpha: rank, targets }, batch, length });
   const { rematerialize: _, ...forward } = target;
-  const measures = plannedPeak('loss step', step, forward).total;
-  return { training: trains, heldOut: measures, total: trains + measures };
+  return together(plannedTraining(training, target), plannedPeak('loss step', heldOut, forward));
+}
+
+/** A training of a whole model that is not run. */
+export interface PlannedPretraining {
+  readonly config: Gpt2Config;
+  readonly batch: number;
+  readonly length: number;
+}
+
+/**
+ * What `pretrain` takes: as `footprint`.
+ * @param gpu what its products are multiplied in on a GPU; undefined on the CPU.
+ */
+export function pretrainingFootprint(sizes: PlannedPretraining, gpu?: GpuPrecision): Footprint {
+  const training = plannedPeak(
+    'pretraining step',
+    pretrainingStep({ ...sizes, adamw: anyAdamW }),
+    gpu === undefined ? {} : { gpu },
+  );
+  const heldOut = lossStep({ ...sizes, matrices: storedIn('bf16') });
+  return together(training, plannedPeak('loss step', heldOut, gpu === undefined ? {} : { gpu: 'bf16' }));
+}
+
+function together(training: PeakMemory, heldOut: PeakMemory): Footprint {
+  return { training: training.total, heldOut: heldOut.total, total: training.total + heldOut.total };
 }

@@ -3,10 +3,19 @@ import { availableMemory } from '../../compile/available_memory.ts';
 import type { Target } from '../../compile/optimize.ts';
 import type { Rematerialization } from '../../compile/passes/rematerialize.ts';
 import { StageError } from '../../engine/stage.ts';
+import type { Precision } from '../../native/addon.ts';
 import { NoRoom } from './executables.ts';
 import { gigabytes } from './format.ts';
 import { largestWithin } from './largest.ts';
-import { footprint, type PlannedTraining, storages, storedIn } from './planned_training.ts';
+import {
+  type Footprint,
+  footprint,
+  type PlannedPretraining,
+  type PlannedTraining,
+  pretrainingFootprint,
+  storages,
+  storedIn,
+} from './planned_training.ts';
 
 /** A training as it was asked for. */
 export interface Asked {
@@ -23,26 +32,91 @@ export interface Fitting {
   readonly bytes: number;
 }
 
+/** What a stage can say of a training by planning it. */
+interface Plans {
+  readonly stage: 'train' | 'pretrain';
+  readonly device: 'cpu' | 'cuda';
+  takes(): Footprint;
+  /** The settings with which it takes no more bytes than are free. */
+  fitting(free: number): readonly Fitting[];
+}
+
 /** Loads a training. @throws StageError with the settings that would fit where the device has no room for it; other errors as they are. */
-export async function sayingWhatFits<T>(asked: Asked, load: () => Promise<T>): Promise<T> {
-  const before = availableMemory(asked.device);
+export async function sayingWhatFits<T>(plans: Plans, load: () => Promise<T>): Promise<T> {
+  const before = availableMemory(plans.device);
   try {
     return await load();
   } catch (error) {
     if (!(error instanceof NoRoom)) throw error;
-    const { training, heldOut, total } = plannedFor(asked, {});
-    const fitting = settingsThatFit(asked, (before ?? error).free);
-    const lines = fitting.map(({ setting, bytes }) => `  ${setting} (${gigabytes(bytes)} GB)`);
+    const { training, heldOut, total } = plans.takes();
+    const lines = plans
+      .fitting((before ?? error).free)
+      .map(({ setting, bytes }) => `  ${setting} (${gigabytes(bytes)} GB)`);
     throw new StageError(
       [
         error.message,
-        `train takes ${gigabytes(total)} GB: ${gigabytes(training)} to train, ${gigabytes(heldOut)} to measure the held-out loss meanwhile`,
-        lines.length === 0 ? 'no setting of train would fit: take a smaller base' : 'by the plan, this would fit:',
+        `${plans.stage} takes ${gigabytes(total)} GB: ${gigabytes(training)} to train, ${gigabytes(heldOut)} to measure the held-out loss meanwhile`,
+        lines.length === 0
+          ? `no setting of ${plans.stage} would fit: take a smaller model`
+          : 'by the plan, this would fit:',
         ...lines,
       ].join('\n'),
       { cause: error },
     );
   }
+}
+
+/** What `train` can say. */
+export function plansOf(asked: Asked): Plans {
+  return {
+    stage: 'train',
+    device: asked.device,
+    takes: () => plannedFor(asked, {}),
+    fitting: (free) => settingsThatFit(asked, free),
+  };
+}
+
+/** What `pretrain` can say: of its settings the batch and the length of sequences. */
+export function pretrainingPlans(
+  sizes: PlannedPretraining,
+  { device, precision }: { readonly device: 'cpu' | 'cuda'; readonly precision: Precision },
+): Plans {
+  const takes = (changed: Partial<PlannedPretraining>) =>
+    pretrainingFootprint({ ...sizes, ...changed }, device === 'cuda' ? precision : undefined);
+  const total = (changed: Partial<PlannedPretraining>) => takes(changed).total;
+  return {
+    stage: 'pretrain',
+    device,
+    takes: () => takes({}),
+    fitting: (free) => [
+      ...most(
+        total,
+        free,
+        sizes.batch - 1,
+        (n) => ({ batch: n }),
+        (n) => `batch: ${n}`,
+      ),
+      ...most(
+        total,
+        free,
+        sizes.length - 1,
+        (n) => ({ length: n }),
+        (n) => `length: ${n}`,
+      ),
+    ],
+  };
+}
+
+/** The largest number up to `limit` whose setting fits, as its words. */
+function most<Changed>(
+  total: (changed: Changed) => number,
+  free: number,
+  limit: number,
+  changed: (n: number) => Changed,
+  setting: (n: number) => string,
+): Fitting[] {
+  const n = largestWithin((n) => total(changed(n)), free, limit);
+  return n === 0 ? [] : [{ setting: setting(n), bytes: total(changed(n)) }];
 }
 
 /**
@@ -58,26 +132,24 @@ export function settingsThatFit(asked: Asked, free: number): Fitting[] {
     const bytes = takes(changed);
     return bytes <= free ? [{ setting, bytes }] : [];
   };
-  const most = (most: number, changed: (n: number) => Changed, setting: (n: number) => string): Fitting[] => {
-    const n = largestWithin((n) => takes(changed(n)), free, most);
-    return n === 0 ? [] : [{ setting: setting(n), bytes: takes(changed(n)) }];
-  };
+  const largest = (limit: number, changed: (n: number) => Changed, setting: (n: number) => string) =>
+    most(takes, free, limit, changed, setting);
   const first = (n: number) => targets.slice(0, n);
   const inNf4: Changed = { matrices: storedIn('nf4') };
 
   const alone = [
     ...(again ? offers('rematerialize: block', { rematerialize: 'block' }) : []),
-    ...most(
+    ...largest(
       batch - 1,
       (n) => ({ batch: n }),
       (n) => `batch: ${n}`,
     ),
-    ...most(
+    ...largest(
       rank - 1,
       (n) => ({ rank: n }),
       (n) => `rank: ${n}`,
     ),
-    ...most(
+    ...largest(
       targets.length - 1,
       (n) => ({ targets: first(n) }),
       (n) => `targets: ${first(n).join('+')}`,
@@ -88,7 +160,7 @@ export function settingsThatFit(asked: Asked, free: number): Fitting[] {
   const words = [...(again ? ['rematerialize: block'] : []), ...(fourBits ? ['a base in precision nf4'] : [])];
   const together: Changed = { rematerialize: 'block', ...(fourBits ? inNf4 : {}) };
   const smallest = (changed: Changed, words: readonly string[]) =>
-    most(
+    largest(
       batch,
       (n) => ({ ...changed, batch: n }),
       (n) => [...words, ...(n < batch ? [`batch: ${n}`] : [])].join(', '),
