@@ -8,6 +8,7 @@ import { Random } from '../model/random.ts';
 import type { Estimate } from '../stages/compare/results.ts';
 import { gapsOf } from '../stages/impact/gaps.ts';
 import type { Study } from '../stages/impact/inputs.ts';
+import { swapsTable } from '../stages/impact/swaps.ts';
 import { type ImpactRule, judgeImpact } from '../stages/impact/verdict.ts';
 import type { RankRuns } from '../stages/rank-threshold/inputs.ts';
 import { matchGain } from '../stages/rank-threshold/measure.ts';
@@ -169,6 +170,43 @@ describe('gaps in units of the gap between seeds', () => {
     expect(apart / trials).toBeLessThan(0.1);
     expect(smaller / trials).toBeGreaterThan(0.95);
     expect(found(0.6, 1).value).toBeCloseTo(0.6, 1);
+  });
+});
+
+describe('what the swap of two adapters costs', () => {
+  it('is told against the adapter that was trained on the base, whatever the base itself loses', () => {
+    const random = new Random(1, 'swaps');
+    const tokens = Array.from({ length: 40 }, () => 5 + random.integer(20));
+    const easy = tokens.map(() => 0.3 * random.normal());
+    const runs = (more: number) =>
+      Array.from({ length: 5 }, () => {
+        const one = evaluation(0.9, random, easy, tokens);
+        const lossPerExample = easy.map((effect) => 2 + effect + more + 0.01 * random.normal());
+        return { ...one, lossPerExample };
+      });
+    const grid = (values: Record<string, readonly Evaluation[]>) => ({
+      values: Object.keys(values),
+      of: (value: string) => values[value]!,
+    });
+    // The NF4 base loses 0.3; LoRA's adapter is as good on it as its own. QLoRA's adapter costs the 16-bit base 0.02.
+    const study = {
+      names: { reference: 'reference', method: 'nf4' },
+      seeds: ['1', '2', '3', '4', '5'],
+      evaluations: grid({ reference: runs(0), nf4: runs(0.3) }),
+      ablations: grid({ 'lora-on-nf4': runs(0.3), 'qlora-on-bf16': runs(0.02) }),
+    } as unknown as Study;
+    const { columns, rows } = swapsTable(study, how)!;
+    const cell = (row: number, name: string) =>
+      rows[row]![columns.findIndex((column) => column.name === name)] as number;
+    expect(rows.map(([base, own, other]) => [base, own, other])).toEqual([
+      ['bf16', 'LoRA', 'QLoRA'],
+      ['nf4', 'QLoRA', 'LoRA'],
+    ]);
+    expect(cell(0, 'difference')).toBeCloseTo(0.02, 2);
+    expect(cell(0, 'difference_low')).toBeGreaterThan(0);
+    expect(Math.abs(cell(1, 'difference'))).toBeLessThan(0.01);
+    expect(cell(1, 'difference_low') * cell(1, 'difference_high')).toBeLessThan(0);
+    expect(swapsTable({ ...study, ablations: grid({}) } as unknown as Study, how)).toBeNull();
   });
 });
 
