@@ -96,6 +96,7 @@ export default defineStage({
     const impact = {
       cosine: cosineOf(study.adapters.of(names.method), how),
       drop: lossDrop(study.evaluations.of(names.method), study.evaluations.of(names.reference), how),
+      saved: 100 * (1 - peakOf(study, names.method) / peakOf(study, names.reference)),
       ratio: ratio ?? null,
     };
     const verdict = impactVerdict(
@@ -139,9 +140,8 @@ export default defineStage({
 
 /** What stands beside the numbers of the verdict: the noise floor, the repair, and what QLoRA saves and costs. */
 function evidenceOf(study: Study, how: Resampling): Evidence {
-  const { adapters, names, summaries } = study;
-  const bytes = (control: string) => Math.max(...summaries.of(control).map(({ memory }) => memory.total));
-  const [lora, qlora] = [bytes(names.reference), bytes(names.method)];
+  const { adapters, names } = study;
+  const [lora, qlora] = [peakOf(study, names.reference), peakOf(study, names.method)];
   const time = relativeTime(study);
   const repair = repairOf(study, how);
   const floors = adapters.values
@@ -163,6 +163,11 @@ function evidenceOf(study: Study, how: Resampling): Evidence {
     },
     ...(time === null ? [] : [{ label: 'Time of a step, QLoRA / LoRA', value: formatNumber(time, 2) }]),
   ];
+}
+
+/** Planned peak memory of a step of a control, in bytes. */
+function peakOf({ summaries }: Study, control: string): number {
+  return Math.max(...summaries.of(control).map(({ memory }) => memory.total));
 }
 
 function repeatsToTheBit({ adapters, evaluations, names }: Study): boolean {

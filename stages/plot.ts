@@ -6,6 +6,7 @@ import { gapRatios } from './plot/gap_ratios.ts';
 import { sensitivityHeatmap } from './plot/heatmap.ts';
 import { controlLadder } from './plot/ladder.ts';
 import { lossCurves } from './plot/loss_curves.ts';
+import { matchByMargin } from './plot/margins.ts';
 import { peakMemory } from './plot/memory.ts';
 import { memoryByRank } from './plot/memory_by_rank.ts';
 import { rankThreshold } from './plot/rank_threshold.ts';
@@ -19,6 +20,7 @@ const compared = [sensitivityHeatmap, performanceDrop, lossCurves, peakMemory] a
 const tabled = [
   controlLadder,
   gapRatios,
+  matchByMargin,
   weightSimilarity,
   rankThreshold,
   memoryByRank,

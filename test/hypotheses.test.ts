@@ -32,7 +32,7 @@ describe('the rule of H1', () => {
     ['alike, and it costs', between(0.96, 0.98), between(0.5, 1.5), between(0.1, 0.2), 'rejected'],
     ['without intervals nothing is known', unknown, unknown, unknown, 'rejected'],
   ] as const)('%s', (_, cosine, drop, ratio, outcome) => {
-    expect(judgeImpact({ cosine, drop, ratio }, rule)).toBe(outcome);
+    expect(judgeImpact({ cosine, drop, ratio, saved: 0 }, rule)).toBe(outcome);
   });
 });
 

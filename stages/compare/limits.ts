@@ -29,8 +29,15 @@ function gridLimits(
       : `Drops rest on ${fewest === Math.max(...counts) ? fewest : `${fewest} to ${Math.max(...counts)}`} ${replicate}s: their t intervals cover what changes with the ${replicate}, not other data, models or lengths of training.`,
   ];
   if (unresolved.length > 0) {
+    const all = configurations.length;
+    const which =
+      unresolved.length < all
+        ? `Of ${all} drops, ${unresolved.length} cannot`
+        : all === 1
+          ? 'The drop cannot'
+          : `None of the ${all} drops can`;
     sentences.push(
-      `${unresolved.length === configurations.length ? `None of the ${configurations.length} drops can` : `Of ${configurations.length} drops, ${unresolved.length} cannot`} be told from zero at ${formatNumber(100 * confidence, 0)} % (${unresolved.map((one) => one.label).join('; ')}): the ${axis} may make no difference to ${metric.label} there, or too small a one for this many ${replicate}s.`,
+      `${which} be told from zero at ${formatNumber(100 * confidence, 0)} % (${unresolved.map((one) => one.label).join('; ')}): the ${axis} may make no difference to ${metric.label} there, or too small a one for this many ${replicate}s.`,
     );
   }
   if (noise !== null) {

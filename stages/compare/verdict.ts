@@ -1,6 +1,6 @@
 /** Judges "matrices are not equally sensitive" by a rule fixed before the numbers. */
 
-import { decimalsFor, formatDeviation, formatInterval, formatNumber, formatSigned } from '../shared/format.ts';
+import { decimalsFor, formatDeviation, formatInterval, formatNumber, formatSigned, listed } from '../shared/format.ts';
 import { type Bounded, type Resampling, simultaneousIntervals } from './bootstrap.ts';
 import type { Baseline, NoiseFloor, Outcome, Verdict } from './results.ts';
 import type { Increases } from './sensitivity.ts';
@@ -176,7 +176,7 @@ function answerText(
       `Their difference is above zero, but ${ratio !== null && ratio < rule.ratio ? `smaller than the ${rule.ratio} times that the rule asks for` : 'the two intervals overlap'}.`,
     );
   }
-  if (alike.length > 0) sentences.push(`${largest.family} cannot be told from ${alike.join(', ')}.`);
+  if (alike.length > 0) sentences.push(`${largest.family} cannot be told from ${listed(alike)}.`);
   return sentences.join(' ');
 }
 
@@ -190,5 +190,5 @@ function noiseText(noise: NoiseFloor | null): string {
   if (noise === null) return 'not measured: no configuration was trained with two replicates';
   const { metric, replicate, deviation, replicates, configurations } = noise;
   const amount = `${formatNumber(deviation, 1 + decimalsFor([deviation]))}${metric.unit === '' ? '' : ` ${metric.unit}`}`;
-  return `another ${replicate} alone moves the ${metric.label} of a trained model by ${amount}, ${formatDeviation(noise)} % (standard deviation; ${replicates} ${replicate}s, ${configurations} configurations)`;
+  return `another ${replicate} alone moves the ${metric.label} of a trained model by ${amount}, ${formatDeviation(noise)} % (standard deviation; ${replicates} ${replicate}s, ${configurations} ${configurations === 1 ? 'configuration' : 'configurations'})`;
 }

@@ -304,11 +304,11 @@ export function marginsTable({ evaluations, names, seeds }: Study): Table {
   return {
     name: 'margins',
     title: 'Token match by the margin of the reference',
-    note: `Tokens of all ${seeds.length} seeds, by how far the log-probability of the reference's most likely token is above that of its second (nats). A match that is lost only where the margin is small is lost where the reference hardly decides. The last bin of each has no upper end.`,
+    note: `Tokens of all ${seeds.length} seeds, by how far the log-probability of the reference's most likely token is above that of its second (nats). A match that is lost only where the margin is small is lost where the reference hardly decides.`,
     columns: [
       text('comparison', 'Control'),
       number('margin_from', 'Margin from', 1),
-      number('margin_to', 'to', 1),
+      text('margin_to', 'to'),
       number('tokens', 'Tokens', 0),
       number('token_match', 'Token match', 4),
     ],
@@ -317,7 +317,13 @@ export function marginsTable({ evaluations, names, seeds }: Study): Table {
       return runs[0]!.agreementByMargin.map(({ from, to }, bin): Cell[] => {
         const sum = (of: 'tokens' | 'agreed') => runs.reduce((all, one) => all + one.agreementByMargin[bin]![of], 0);
         const tokens = sum('tokens');
-        return [control, from, to, tokens, tokens === 0 ? null : sum('agreed') / tokens];
+        return [
+          control,
+          from,
+          to === null ? 'no end' : formatNumber(to, 1),
+          tokens,
+          tokens === 0 ? null : sum('agreed') / tokens,
+        ];
       });
     }),
   };

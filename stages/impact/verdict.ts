@@ -18,6 +18,8 @@ export interface Impact {
   readonly cosine: Estimate | null;
   /** Held-out loss above LoRA's, in percent. */
   readonly drop: Estimate;
+  /** By how many percent the peak memory of a step is lower. */
+  readonly saved: number;
   /** 1 - cosine of the method over that of another seed. */
   readonly ratio: Estimate | null;
 }
@@ -73,6 +75,7 @@ export function impactVerdict(impact: Impact, rule: ImpactRule, floor: Floor, be
     harmless
       ? `QLoRA's held-out loss differs by ${dropText}, less than the ${rule.tolerance} % that the rule allows.`
       : `That QLoRA's held-out loss, ${dropText}, is within ${rule.tolerance} % of LoRA's cannot be said.`,
+    `A training step takes ${formatNumber(impact.saved, 1)} % less memory.`,
   ];
   return {
     hypothesis: rule.hypothesis,

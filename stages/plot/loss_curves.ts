@@ -41,20 +41,6 @@ export function lossCurves({ curves, comparison }: Results): Figure | null {
           scale: { domain: values, range: [...categorical] },
           legend: { title: axis, symbolStrokeWidth: 3, symbolType: 'stroke', symbolOpacity: 1 },
         },
-        // Curves that lie on each other are both seen: one through the gaps of the other.
-        strokeDash: {
-          field: 'value',
-          type: 'nominal',
-          scale: {
-            domain: values,
-            range: [
-              [1, 0],
-              [5, 5],
-              [2, 3],
-              [8, 3, 2, 3],
-            ],
-          },
-        },
       },
       layer: [
         { mark: { type: 'line', strokeWidth: 1, opacity: 0.45 }, encoding: { y: yOf('training') } },
@@ -66,7 +52,24 @@ export function lossCurves({ curves, comparison }: Results): Figure | null {
             invalid: 'filter',
             point: { size: 28, filled: true, invalid: 'filter' },
           },
-          encoding: { y: yOf('validation') },
+          encoding: {
+            y: yOf('validation'),
+            // Curves that lie on each other are both seen: one through the gaps of the other.
+            strokeDash: {
+              field: 'value',
+              type: 'nominal',
+              scale: {
+                domain: values,
+                range: [
+                  [1, 0],
+                  [5, 5],
+                  [2, 3],
+                  [8, 3, 2, 3],
+                ],
+              },
+              legend: null,
+            },
+          },
         },
       ],
     },

@@ -23,7 +23,7 @@ export function weightSimilarity({ tables }: Study): Figure | null {
   if (cells.length === 0) return null;
   const title = titleOf(cells);
   const subtitle =
-    'Mean cosine of the learned updates B A over layers, each run with each: precision of the base, then seed. Blue: the same direction; white: none in common; orange: opposite.';
+    'Cosine of the learned updates B A, all layers as one vector, each run with each: precision of the base, then seed. Blue: the same direction; white: none in common; orange: opposite.';
   // Negative cosines are rare and small: the scale has both ends all the same, so that white is zero.
   const range = [...worse.toReversed(), ...better.slice(1)];
   const domain = range.map((_, i) =>

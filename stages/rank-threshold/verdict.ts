@@ -1,7 +1,7 @@
 /** r*, and the verdict on H3, by a rule fixed before the numbers. */
 import type { Resampling } from '../compare/bootstrap.ts';
 import type { Estimate, Outcome, Verdict } from '../compare/results.ts';
-import { estimateText, formatNumber } from '../shared/format.ts';
+import { estimateText, formatNumber, formatRange } from '../shared/format.ts';
 import type { RankGrid } from './inputs.ts';
 import { type MeasuredRank, matchGain } from './measure.ts';
 
@@ -69,7 +69,10 @@ export function rankVerdict(ranks: readonly MeasuredRank[], grid: RankGrid, rule
   const rises = gain.interval !== null && gain.interval.low > 0;
   const answer =
     star === null
-      ? `No rank up to ${largest.rank} meets the threshold of ${rule.threshold} with its whole interval${rises ? ', but a higher rank brings QLoRA closer to LoRA' : ', and no gain from a higher rank can be told'}.`
+      ? `No rank up to ${largest.rank} meets the threshold of ${rule.threshold} with its whole interval (token match ${formatRange(
+          ranks.map(({ tokenMatch }) => tokenMatch.value),
+          3,
+        )}, the lowest end ${formatNumber(Math.min(...ranks.map(({ tokenMatch: { value, interval } }) => interval?.low ?? value)), 3)})${rises ? ', but a higher rank brings QLoRA closer to LoRA' : ', and no gain from a higher rank can be told'}.`
       : star === smallest.rank
         ? `Every rank meets the threshold of ${rule.threshold}: none of those tried is too low (token match ${formatNumber(low.tokenMatch.value, 3)} at rank ${smallest.rank}).`
         : `r* is ${star}: it and every larger rank meet the threshold of ${rule.threshold}${rises ? ', and below it QLoRA matches LoRA less' : ', but that rank makes a difference cannot be told from the seeds'}.`;

@@ -55,7 +55,7 @@ export function htmlPage(report: Report, scripts: Scripts, curves: ReportFigure 
 <body>
 <a class="skip" href="#answer">To the answer</a>
 <header>
-<h1>${report.title}</h1>
+<h1>${unbroken(report.title)}</h1>
 <p class="lead">${report.question}</p>
 </header>
 <nav aria-label="Sections"><ul>${shown.map(([id, title]) => html`<li><a href="#${id}">${title}</a></li>`)}</ul></nav>
@@ -92,6 +92,11 @@ function shortened(record: PageRecord): PageRecord {
     code: record.code === null ? null : short(record.code),
     outputs: Object.fromEntries(Object.entries(record.outputs).map(([name, digest]) => [name, short(digest)])),
   };
+}
+
+/** A heading that is not broken inside `4-bit`. */
+function unbroken(title: string): Html {
+  return html`${title.split(/(\d+-\w+)/).map((part, i) => (i % 2 === 1 ? html`<span class="whole">${part}</span>` : part))}`;
 }
 
 /** `data-from` of what rests on one record. */
@@ -170,8 +175,8 @@ function figuresSection(figures: readonly ReportFigure[]): Html {
     : html`${figures.map(figureCard)}`;
 }
 
-function figureCard({ name, alt, svg, from: record, vega }: ReportFigure): Html {
-  return html`<figure class="card figure" id="figure-${name}"${from(record)}><div class="plot"${vega === null ? html`` : html` data-vega="vega-${name}"`}>${trusted(svg)}</div><figcaption>${traced(alt)}</figcaption></figure>
+function figureCard({ name, title, alt, svg, from: record, vega }: ReportFigure): Html {
+  return html`<figure class="card figure" id="figure-${name}"${from(record)}><p class="figure-title" aria-hidden="true">${title}</p><div class="plot"${vega === null ? html`` : html` data-vega="vega-${name}"`}>${trusted(svg)}</div><figcaption>${traced(alt)}</figcaption></figure>
 `;
 }
 

@@ -77,7 +77,9 @@ const parts = `.card{background:var(--card);border:1px solid var(--faint);border
 .failures{display:grid;grid-template-columns:repeat(auto-fit,minmax(21rem,1fr));gap:2rem 2.5rem;margin-top:1.75rem}
 .failures article{border-top:1px solid var(--rule);padding-top:1rem}
 .failures dl{grid-template-columns:1fr;gap:0}.failures dt{font-size:.8rem;margin-top:.5rem}
-.figure{margin:0 0 1.5rem}
+.figure{margin:0 0 1.5rem}.whole{white-space:nowrap}
+/* On a narrow screen a figure is wider than the page, and its own title is cut. */
+.figure-title{display:none;font-weight:600}
 .plot{overflow-x:auto}
 .figure svg{display:block;margin:0 auto;max-width:100%;height:auto}
 .plot svg{background:none!important}
@@ -95,6 +97,7 @@ figcaption{margin:.9rem auto 0}
 html:not(.scripted) .filters{display:none}
 .scroll{overflow:auto;max-height:32rem;margin:0 -.6rem 1rem}
 .scroll.graph{max-height:none}
+.long .scroll{box-shadow:inset 0 -1px var(--rule)}.rows{margin-top:-.5rem}
 table{border-collapse:collapse;font-size:.875rem;width:100%}
 th,td{padding:.45rem .6rem;text-align:left;border-bottom:1px solid var(--faint);white-space:nowrap}
 thead th{position:sticky;top:0;background:var(--card);font-weight:600;vertical-align:bottom;white-space:normal;min-width:4.4rem;line-height:1.3;box-shadow:inset 0 -1px var(--rule)}
@@ -127,9 +130,9 @@ details.record>article{padding-left:1rem;border-left:2px solid var(--faint)}deta
 
 const media = `@media (max-width:44rem){main,header,nav ul{padding:0 1.1rem}header{padding-top:2.25rem;padding-bottom:1.25rem}h1{font-size:1.75rem}.lead{font-size:1.05rem}
 section{padding-top:2.5rem}.card,.verdict{padding:1.1rem 1.15rem}dl{grid-template-columns:1fr;gap:.05rem}dd{margin-bottom:.5rem}.verdicts,.failures{grid-template-columns:1fr}
-.figure svg{max-width:none}nav ul{gap:1.2rem}.filters .count{margin-left:0}dialog{padding:1.1rem}}
+.figure svg{max-width:none}.figure-title{display:block}nav ul{gap:1.2rem}.filters .count{margin-left:0}dialog{padding:1.1rem}}
 @media (prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
-@media print{@page{margin:15mm}html{font-size:10.5px}nav,.filters,.skip,dialog,summary{display:none}header{padding-top:0}main,header{max-width:none;padding-left:0;padding-right:0}section{padding-top:1.75rem}
+@media print{@page{margin:15mm}html{font-size:10.5px}nav,.filters,.skip,.rows,dialog,summary{display:none}header{padding-top:0}main,header{max-width:none;padding-left:0;padding-right:0}section{padding-top:1.75rem}
 .scroll{max-height:none;overflow:visible}.card,.figure,.failures article,tr{break-inside:avoid}.long{break-inside:auto}h2,h3,h4{break-after:avoid}
 details::details-content{content-visibility:visible;block-size:auto}table{font-size:.8rem}th,td{padding:.2rem .35rem}thead th{min-width:0;position:static}
 .verdicts{display:block}.verdict{margin-bottom:1.25rem}.judged>.badge,.judged>.measure,.judged>.answer,.judged>.floor{break-after:avoid}.plot{overflow:visible}.figure svg,svg.graph{max-width:100%;height:auto}.scripted .n{border:0}a{color:inherit;text-decoration:none}}`;

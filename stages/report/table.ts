@@ -19,13 +19,18 @@ export interface TablePlace {
 /** A table in a card, with its title above and its note below. */
 export function tableCard(table: Table, { id, maker, taken }: TablePlace): Html {
   const { title, note, columns, rows } = table;
-  const long = rows.length > longTable ? ' long' : '';
-  return html`<div class="card${long}"><h4 id="${id}">${title}</h4>
+  const long = rows.length > longTable;
+  return html`<div class="card${long ? ' long' : ''}"><h4 id="${id}">${title}</h4>
 <div class="scroll" role="region" aria-labelledby="${id}" tabindex="0"><table aria-labelledby="${id}"${maker === null ? '' : trusted(` data-maker="${maker}"`)}>
 <thead><tr>${columns.map((column) => html`<th scope="col" class="${column.kind}">${column.label}</th>`)}</tr></thead>
 <tbody>${rows.map((row) => tableRow(row, columns, rowSources(table, row, taken)))}</tbody>
 </table></div>
-<p class="note">${note}</p></div>
+${
+  long
+    ? html`<p class="note rows">${String(rows.length)} rows: the table scrolls.</p>
+`
+    : ''
+}<p class="note">${note}</p></div>
 `;
 }
 

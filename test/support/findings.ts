@@ -81,9 +81,9 @@ export const impactFindings: Findings = {
       { base: 'nf4', other: 'LoRA', difference: 0.016, difference_low: 0.01, difference_high: 0.02 },
     ]),
     table('margins', [
-      { comparison: 'order', margin_from: 0, margin_to: 0.1, tokens: 36, token_match: 0.4 },
-      { comparison: 'nf4', margin_from: 0, margin_to: 0.1, tokens: 36, token_match: 0.61 },
-      { comparison: 'nf4', margin_from: 3, margin_to: null, tokens: 386, token_match: 0.99 },
+      { comparison: 'order', margin_from: 0, margin_to: '0.1', tokens: 36, token_match: 0.4 },
+      { comparison: 'nf4', margin_from: 0, margin_to: '0.1', tokens: 36, token_match: 0.61 },
+      { comparison: 'nf4', margin_from: 3, margin_to: 'no end', tokens: 386, token_match: 0.99 },
     ]),
   ],
   limits: ['One base was looked at.'],
