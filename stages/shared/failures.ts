@@ -1,5 +1,5 @@
 /** Failure modes that the numbers show: each is a rule over a table, with its symptom, cause, evidence and mitigation. */
-import { formatNumber } from './format.ts';
+import { formatNumber, listed } from './format.ts';
 import { type Row, rowsOf, tableWith } from './rows.ts';
 import type { Study } from './study.ts';
 
@@ -46,8 +46,6 @@ function gapText(rows: readonly Row[]): string {
   const ratios = rows.map((row) => `${row.text('measure')}: ${interval(row, 'ratio')}`).join('; ');
   return `Gap between the methods over the gap between seeds: ${ratios}.`;
 }
-
-const list = (words: readonly string[]) => words.join(', ');
 
 const rules: readonly Rule[] = [
   {
@@ -117,7 +115,7 @@ const rules: readonly Rule[] = [
       const hurt = rows.filter((row) => (row.number('percent_low') ?? 0) > 0);
       if (hurt.length === 0) return null;
       return {
-        symptom: `Held-out loss rises when ${list(hurt.map((row) => row.text('family')))} ${hurt.length === 1 ? 'is' : 'are'} stored in 4 bits.`,
+        symptom: `Held-out loss rises when ${listed(hurt.map((row) => row.text('family')))} ${hurt.length === 1 ? 'is' : 'are'} stored in 4 bits.`,
         cause:
           'Rounding these weights moves what the model computes where it counts; without training nothing makes up for it.',
         evidence: hurt.map((row) => `${row.text('family')}: ${interval(row, 'percent')} % more loss`).join('; '),
@@ -132,7 +130,7 @@ const rules: readonly Rule[] = [
       const lower = rows.filter((row) => (row.number('percent_high') ?? 0) < 0);
       if (lower.length === 0) return null;
       return {
-        symptom: `Held-out loss falls when ${list(lower.map((row) => row.text('family')))} ${lower.length === 1 ? 'is' : 'are'} rounded.`,
+        symptom: `Held-out loss falls when ${listed(lower.map((row) => row.text('family')))} ${lower.length === 1 ? 'is' : 'are'} rounded.`,
         cause: 'The base is not at its best on these records: rounding moves it, and by chance the right way.',
         evidence: lower.map((row) => `${row.text('family')}: ${interval(row, 'percent')} %`).join('; '),
         mitigation: 'Do not count it as a gain: it holds for this base on these records, and tuning takes it away.',
