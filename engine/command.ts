@@ -1,4 +1,4 @@
-/** Runs a task's command: placeholders replaced, an environment that holds only what is declared. */
+/** A task's command: placeholders replaced, an environment that holds only what is declared; and its run by Node. */
 import { spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -37,11 +37,11 @@ function fillLine(line: string, places: Places): string {
 }
 
 /**
- * Makes the environment of a command, and the folders that it names: what the task declares, its secrets, what every task
+ * The environment of a command; makes the folders that it names. Holds what the task declares, its secrets, what every task
  * gets, TMPDIR (the scratch folder), and `PIPE_IN_name` and `PIPE_OUT_name` with the paths; for a fan-in, the path of a JSON
  * file with the list of `{ path, axes }`.
  */
-function makeEnvironment(job: CommandJob): Record<string, string> {
+export function environmentOf(job: CommandJob): Record<string, string> {
   mkdirSync(job.scratch, { recursive: true });
   const env: Record<string, string> = { ...commonEnvironment(), TMPDIR: job.scratch };
   const variable = (prefix: string, name: string) => `${prefix}_${name.replaceAll(/\W/g, '_')}`;
@@ -59,12 +59,26 @@ function listFile(scratch: string, name: string, members: readonly Member[]): st
   return path;
 }
 
-/** What to start: the shell's whole command line, or a program and its arguments. */
-function programOf(job: CommandJob): [string, string[]] {
-  if (job.shell) return [fillLine(job.command, job), []];
-  const [file, ...words] = job.command.flatMap((word) => fillWord(word, job));
-  if (file === undefined) throw new Error('the command is empty');
-  return [file, words];
+/** A program and its arguments. @throws Error for a placeholder that names nothing, and for no program. */
+export function wordsOf(job: CommandJob): [program: string, ...words: string[]] {
+  if (job.shell) return ['/bin/sh', '-c', fillLine(job.command, job)];
+  const [program, ...words] = job.command.flatMap((word) => fillWord(word, job));
+  if (program === undefined) throw new Error('the command is empty');
+  return [program, ...words];
+}
+
+/** How a command ended, or the system's name of the error for which it did not start. */
+export type CommandEnd = { readonly code: number } | { readonly signal: string } | { readonly error: string };
+
+/** What is wrong with a command that ended so; null when it ended well. */
+export function complaintOf(program: string, end: CommandEnd): Complaint | null {
+  if ('signal' in end) return { kind: 'crash', message: `the command was ended by ${end.signal}` };
+  if ('code' in end) {
+    return end.code === 0 ? null : { kind: 'exit-code', message: `the command ended with exit code ${end.code}` };
+  }
+  const message =
+    end.error === 'ENOENT' ? `there is no program ${program}` : `the command did not start: ${program}: ${end.error}`;
+  return { kind: 'exit-code', message };
 }
 
 /** How long the output of a command is waited for once it has ended. */
@@ -77,16 +91,14 @@ const graceMs = 1000;
  */
 export function runCommand(job: CommandJob): Promise<Complaint | null> {
   return new Promise((resolve) => {
-    const failed = (message: string) => resolve({ kind: 'exit-code', message });
     try {
-      const [file, words] = programOf(job);
+      const [program, ...words] = wordsOf(job);
       const masker = new Masker(job.secrets);
       // What may hold a secret goes through this process; all else straight to the log.
       const output = masker.isIdle ? 'inherit' : 'pipe';
-      const child = spawn(file, words, {
+      const child = spawn(program, words, {
         cwd: job.folder,
-        env: makeEnvironment(job),
-        shell: job.shell,
+        env: environmentOf(job),
         stdio: ['ignore', output, output],
       });
       const streams = [child.stdout, child.stderr].filter((stream): stream is Readable => stream !== null);
@@ -95,8 +107,8 @@ export function runCommand(job: CommandJob): Promise<Complaint | null> {
         stream.on('data', (piece: Buffer) => process.stdout.write(flow.take(piece)));
         return flow;
       });
-      child.on('error', (error: NodeJS.ErrnoException) =>
-        failed(error.code === 'ENOENT' ? `there is no program ${file}` : `the command did not start: ${error.message}`),
+      child.on('error', ({ code, message }: NodeJS.ErrnoException) =>
+        resolve(complaintOf(program, { error: code ?? message })),
       );
       child.on('exit', () => {
         if (streams.length === 0) return;
@@ -107,12 +119,10 @@ export function runCommand(job: CommandJob): Promise<Complaint | null> {
       });
       child.on('close', (code, signal) => {
         for (const flow of flows) process.stdout.write(flow.end());
-        if (signal !== null) resolve({ kind: 'crash', message: `the command was ended by ${signal}` });
-        else if (code !== 0) failed(`the command ended with exit code ${code}`);
-        else resolve(null);
+        resolve(complaintOf(program, signal === null ? { code: code ?? 0 } : { signal }));
       });
     } catch (thrown) {
-      failed(messageOf(thrown));
+      resolve({ kind: 'exit-code', message: messageOf(thrown) });
     }
   });
 }

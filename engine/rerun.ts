@@ -64,8 +64,7 @@ export async function rerun(
   const leave = await enterRun(workspace.claims, run);
   const scratch = join(workspace.project.cache, 'tmp', `${identityText(self())}-${run}`);
   const total = machineResources();
-  const entry = () => workspace.stages.workerEntry();
-  const executor = openLocal(join(scratch, 'work'), entry, run, total, jobs ?? total.cpu);
+  const executor = openLocal(workspace, join(scratch, 'work'), run, total, jobs ?? total.cpu);
   try {
     const plan = await makePlan(workspace, graph, { targets });
     const named = new Set(

@@ -9,6 +9,11 @@ export interface Straggler {
   readonly program: string;
 }
 
+/** What the user is told of one. */
+export function strayText({ pid, program }: Straggler): string {
+  return `left a process behind, which was ended: ${program} (process ${pid})`;
+}
+
 /** More process ids than these, and the list of all processes is shorter. */
 const fewIds = 300;
 const patienceMs = 5000;

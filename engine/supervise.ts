@@ -1,11 +1,24 @@
-/** Runs one job in a worker, and ends the worker when the job runs out of time or is cancelled. */
+/** Runs one job in a process, and ends the process when the job runs out of time or is cancelled. */
 import type { Complaint, Job, Listener } from './protocol.ts';
-import type { Worker } from './workers.ts';
+
+/** A process that runs one job at a time. */
+export interface Runner<J extends Job> {
+  readonly pid: number;
+  /** The file that all output of jobs goes to; emptied when one begins. */
+  readonly log: string;
+  readonly isAlive: boolean;
+  /** Runs one job. Resolves with null when it finished, else with the complaint; a process that died is one. */
+  run(job: J, listener: Listener): Promise<Complaint | null>;
+  /** Asks the running job to end, and ends all that it started if it does not. */
+  cancel(): void;
+  /** Ends the process. Resolves when it is gone. */
+  stop(): Promise<void>;
+}
 
 /** @returns null when the job ended well in time. */
-export async function supervised(
-  worker: Worker,
-  job: Job,
+export async function supervised<J extends Job>(
+  worker: Runner<J>,
+  job: J,
   listener: Listener,
   timeoutSeconds: number | null,
   signal: AbortSignal,

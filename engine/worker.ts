@@ -6,7 +6,7 @@ import { runCommand } from './command.ts';
 import type { Complaint, Description, Job, Reply, Request, StageJob } from './protocol.ts';
 import { Masker } from './secrets.ts';
 import { type Stage, StageError } from './stage.ts';
-import { endStragglers, newestProcess, openFilesIn } from './stragglers.ts';
+import { endStragglers, newestProcess, openFilesIn, strayText } from './stragglers.ts';
 
 /** How often a task's progress is passed on. */
 const progressMs = 100;
@@ -54,8 +54,8 @@ function serve(): void {
 function leftAtWork({ type, folder }: Job, before: number): Complaint | null {
   const home = dirname(folder);
   try {
-    for (const { pid, program } of endStragglers(home, before, process.pid)) {
-      reply({ type: 'warning', message: `left a process behind, which was ended: ${program} (process ${pid})` });
+    for (const straggler of endStragglers(home, before, process.pid)) {
+      reply({ type: 'warning', message: strayText(straggler) });
     }
   } catch (thrown) {
     return { kind: 'crash', message: (thrown as Error).message };

@@ -4,25 +4,16 @@ import { closeSync, ftruncateSync, openSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { commonEnvironment } from './environment.ts';
 import type { Complaint, Description, Job, Listener, Reply, Request } from './protocol.ts';
+import type { Runner } from './supervise.ts';
 
 /** How long a cancelled task may take to end by itself. */
 const graceMs = 500;
 
-export interface Worker {
-  readonly pid: number;
-  /** The file that all output of the process goes to; emptied when a task begins. */
-  readonly log: string;
-  readonly isAlive: boolean;
+export interface Worker extends Runner<Job> {
   /** The GPUs that it was bound to: its CUDA_VISIBLE_DEVICES; null where it was not bound. */
   readonly gpus: string | null;
   /** Imports a bundled module and gives its interface. */
   describe(module: string): Promise<Description>;
-  /** Runs one task. Resolves with null when it finished, else with the complaint; a process that died is one. */
-  run(job: Job, listener: Listener): Promise<Complaint | null>;
-  /** Asks the running task to end, and ends the process and all that it started if it does not. */
-  cancel(): void;
-  /** Ends the process. Resolves when it is gone. */
-  stop(): Promise<void>;
 }
 
 /**

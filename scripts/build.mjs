@@ -1,6 +1,7 @@
 /** Bundles the `pipe` command into dist/: pipe.mjs starts fast, each command is a chunk that is loaded when it is asked for. */
 import { chmod, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
+import { buildLauncher } from './build-launcher.mjs';
 
 const root = dirname(import.meta.dirname);
 const dist = join(root, 'dist');
@@ -23,6 +24,8 @@ const plugin = {
  * @returns {Promise<string>} the command's absolute path
  */
 export async function buildCommand() {
+  // The compiler is another process: it works meanwhile.
+  const launcher = buildLauncher();
   const { build } = await import('esbuild');
   const { outputFiles } = await build({
     absWorkingDir: root,
@@ -55,6 +58,7 @@ export async function buildCommand() {
   }
   const command = join(dist, 'pipe.mjs');
   await chmod(command, 0o755);
+  await launcher;
   return command;
 }
 

@@ -1,17 +1,20 @@
-/** Runs tasks in warm worker processes of this machine. */
+/** Runs tasks on this machine: stages in warm worker processes, commands by launchers where there are such. */
 import { mkdirSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { machineGpus } from '../devices.ts';
-import type { Executor } from '../executor.ts';
+import type { Ended, Executor, Order, OrderListener } from '../executor.ts';
 import type { Resources } from '../graph.ts';
 import { thisHost } from '../host.ts';
 import { identityText, self } from '../identity.ts';
+import { launcherProgram, openLaunchers } from '../launcher.ts';
 import { readLog } from '../logs.ts';
+import type { CommandJob, Job } from '../protocol.ts';
 import { removeTree } from '../store.ts';
 import { endStragglers, newestProcess } from '../stragglers.ts';
-import { supervised } from '../supervise.ts';
-import { openWorkers, type Worker } from '../workers.ts';
+import { type Runner, supervised } from '../supervise.ts';
+import { openWorkers } from '../workers.ts';
+import type { Workspace } from '../workspace.ts';
 
 let places = 0;
 
@@ -32,28 +35,75 @@ async function removeAttempt(home: string): Promise<void> {
   }
 }
 
+/** Idle processes of one kind. */
+interface Pool<J extends Job> {
+  take(gpus: string | null): Promise<Runner<J>>;
+  give(runner: Runner<J>): void;
+}
+
+/** Whether a launcher may run it: the output of one that knows a secret is masked on its way. */
+function isPlainCommand(job: Job): job is CommandJob {
+  return job.type === 'command' && Object.keys(job.secrets).length === 0;
+}
+
 /**
- * @param work the folder of private folders and of the workers' logs, whose names begin with the identity of this process: a later
+ * @param workspace has the programs of workers and launchers. Where there is no launcher, workers run commands.
+ * @param work the folder of private folders and of the processes' logs, whose names begin with the identity of this process: a later
  * run removes what a dead one left.
- * @param entry gives the program that worker processes run.
  */
 export function openLocal(
+  { project, stages }: Pick<Workspace, 'project' | 'stages'>,
   work: string,
-  entry: () => Promise<string>,
   run: string,
   total: Resources,
   jobs: number,
 ): Executor {
+  const prefix = `${identityText(self())}-${run}`;
   const workers = openWorkers(
     () => {
       mkdirSync(work, { recursive: true });
-      return entry();
+      return stages.workerEntry();
     },
     work,
-    `${identityText(self())}-${run}`,
+    prefix,
   );
+  const launcher = launcherProgram(project.packageRoot);
+  const launchers = launcher === null ? null : openLaunchers(launcher, work, prefix);
   // Where more are pretended than there are, they are numbered on.
   const gpus = Array.from({ length: total.gpu }, (_, index) => machineGpus()[index] ?? String(index));
+
+  async function runWith<J extends Job>(
+    pool: Pool<J>,
+    job: J,
+    held: readonly string[],
+    { place, timeoutSeconds }: Order,
+    listener: OrderListener,
+    signal: AbortSignal,
+  ): Promise<Ended> {
+    const runner = await pool.take(held.length === 0 ? null : held.join(','));
+    try {
+      const before = newestProcess();
+      const startedAt = new Date();
+      const begun = performance.now();
+      const ending = supervised(runner, job, listener, timeoutSeconds, signal);
+      // It is at work while this is told and found out.
+      listener.started(runner.log);
+      const host = thisHost();
+      const complaint = await ending;
+      // A process that was ended could not end what had left its process group.
+      if (!runner.isAlive) endStragglers(place.home, before, runner.pid);
+      const seconds = (performance.now() - begun) / 1000;
+      // What a failed task has left in a GPU's memory goes with the process.
+      if (complaint !== null && held.length > 0) await runner.stop();
+      return { complaint, log: readLog(runner.log), startedAt, seconds, host, job: null };
+    } catch (thrown) {
+      await runner.stop();
+      throw thrown;
+    } finally {
+      pool.give(runner);
+    }
+  }
+
   return {
     total,
     jobs,
@@ -64,34 +114,22 @@ export function openLocal(
     },
     expect: () => workers.expect(),
     underWay: () => Promise.resolve(null),
-    async run({ job, resources, timeoutSeconds, place }, listener, signal) {
+    async run(order, listener, signal) {
+      const { job, resources } = order;
       // The pools have seen to it that there are enough.
       const held = gpus.splice(0, resources.gpu).sort();
-      let worker: Worker | null = null;
       try {
-        worker = await workers.take(held.length === 0 ? null : held.join(','));
-        const before = newestProcess();
-        const startedAt = new Date();
-        const begun = performance.now();
-        const ending = supervised(worker, job, listener, timeoutSeconds, signal);
-        // It is at work while this is told and found out.
-        listener.started(worker.log);
-        const host = thisHost();
-        const complaint = await ending;
-        // A worker that was ended could not end what had left its process group.
-        if (!worker.isAlive) endStragglers(place.home, before, worker.pid);
-        const seconds = (performance.now() - begun) / 1000;
-        // What a failed task has left in a GPU's memory goes with the process.
-        if (complaint !== null && held.length > 0) await worker.stop();
-        return { complaint, log: readLog(worker.log), startedAt, seconds, host, job: null };
-      } catch (thrown) {
-        await worker?.stop();
-        throw thrown;
+        if (launchers === null || !isPlainCommand(job)) {
+          return await runWith(workers, job, held, order, listener, signal);
+        }
+        const seen = held.length === 0 ? {} : { CUDA_VISIBLE_DEVICES: held.join(',') };
+        return await runWith(launchers, { ...job, env: { ...seen, ...job.env } }, held, order, listener, signal);
       } finally {
-        if (worker !== null) workers.give(worker);
         gpus.unshift(...held);
       }
     },
-    close: () => workers.stopAll(),
+    async close() {
+      await Promise.all([workers.stopAll(), launchers?.stopAll()]);
+    },
   };
 }

@@ -27,15 +27,15 @@ const patience = 120;
  */
 export async function openExecutor(
   name: ExecutorName,
-  { project, stages }: Workspace,
+  workspace: Workspace,
   run: { readonly id: string; readonly pipeline: string },
   { jobs, pools }: ExecutorOptions,
 ): Promise<Executor> {
-  const workerEntry = () => stages.workerEntry();
+  const { project, stages } = workspace;
   if (name === 'local') {
     const total = { ...machineResources(), ...pools };
     const most = jobs ?? Math.max(1, Math.floor(total.cpu));
-    return openLocal(join(project.cache, 'work'), workerEntry, run.id, total, most);
+    return openLocal(workspace, join(project.cache, 'work'), run.id, total, most);
   }
   // Loaded where they are needed: a run on this machine starts without them.
   const [{ openBatch }, { openSlurm }, { readConfig }] = await Promise.all([
@@ -47,7 +47,7 @@ export async function openExecutor(
   const options = (stage: string) => [...(slurm.options ?? []), ...(slurm.stages?.[stage] ?? [])];
   return openBatch(openSlurm(options), {
     jobs: jobsFolder(project.cache),
-    workerEntry,
+    workerEntry: () => stages.workerEntry(),
     nodeProgram: () => stages.bundle(join(project.packageRoot, 'engine', 'executors', 'node.ts')),
     name: run.pipeline,
     most: jobs ?? clusterJobs,
