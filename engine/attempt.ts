@@ -22,7 +22,6 @@ import { isHeldBy, overlapOf, pathProblem } from './paths.ts';
 import type { Artifact } from './record.ts';
 import type { Member } from './stage.ts';
 import { type Deposit, namesIn, removeTree, type Store } from './store.ts';
-import { makeFolder } from './whole.ts';
 
 export interface Attempt {
   /** The folder that outputs are written in: the task's working directory. */
@@ -30,8 +29,6 @@ export interface Attempt {
   readonly scratch: string;
   readonly inputs: Readonly<Record<string, string | readonly Member[]>>;
   readonly outputs: Readonly<Record<string, string>>;
-  /** Removes everything, while other work goes on: a busy disk takes longer to remove a folder than a small task to run. */
-  remove(): Promise<void>;
 }
 
 /** Says what is wrong with an attempt; `task` is added to the message by the run. */
@@ -43,13 +40,14 @@ export class AttemptError extends Error {
   }
 }
 
-/** Where an input's files lie in the private folder. */
-const inputFolder = (name: string) => `in-${name}`;
+/** What the names of folders in the private folder begin with that hold nothing but links to inputs. */
+export const inputPrefix = 'in-';
+const inputFolder = (name: string) => inputPrefix + name;
 
 /**
  * Makes the private folder with `out/` and, for each input that a task made, `in-NAME/` (its files under their own names,
- * read-only links into the store). `scratch/` is made when it is asked for: on many disks a folder costs more than a small
- * file, and most of all where many were just removed.
+ * read-only links into the store); for a command also `scratch/`. For a stage that is made when it is asked for: on many disks a
+ * folder costs more than a small file, and most of all where many were just removed.
  * @param artifactOf the artifact that a finished task gave, and the path that its producer wrote it to.
  * @param lineage the lineage of the task's inputs, asked for where an input holds it.
  * @throws AttemptError when an output's path leaves the folder, or lies inside another output.
@@ -57,57 +55,66 @@ const inputFolder = (name: string) => `in-${name}`;
 export async function beginAttempt(
   store: Store,
   task: Task,
-  { home, remove }: Place,
+  place: Place,
   artifactOf: (task: string, name: string) => { artifact: Artifact; path: string },
   lineage: () => string,
 ): Promise<Attempt> {
+  const { home } = place;
   const folder = join(home, 'out');
   const scratch = join(home, 'scratch');
-  makeFolder(home);
-  mkdirSync(folder);
+  const outputs = outputPaths(task, folder);
+  const folders = Object.entries(task.inputs)
+    .filter(([, { kind }]) => kind !== 'file')
+    .map(([name]) => inputFolder(name));
+  place.make(['out', ...(task.action.kind === 'run' ? ['scratch'] : []), ...folders]);
   try {
-    const outputs: Record<string, string> = {};
-    for (const [name, path] of Object.entries(task.outputs)) {
-      outputs[name] = join(folder, checkedPath(name, path));
-      const parent = join(outputs[name], '..');
-      if (parent !== folder) mkdirSync(parent, { recursive: true });
+    for (const path of Object.values(outputs)) {
+      if (dirname(path) !== folder) mkdirSync(dirname(path), { recursive: true });
     }
-    const overlap = overlapOf(task.outputs);
-    if (overlap !== null) {
-      const [inner, outer] = overlap;
-      const paths = `${task.outputs[inner]} in ${task.outputs[outer]}`;
-      throw new AttemptError(
-        'escape',
-        `output \`${inner}\` lies inside output \`${outer}\` (${paths}): give each its own path`,
-      );
-    }
-    const place = (producer: string, name: string, place: string): Promise<string> => {
+    const linked = (producer: string, name: string, to: string): Promise<string> => {
       const { artifact, path } = artifactOf(producer, name);
-      return store.materialise(artifact, join(home, place, basename(path)));
+      return store.materialise(artifact, join(home, to, basename(path)));
     };
     const inputs: Record<string, string | readonly Member[]> = {};
     for (const [name, ref] of Object.entries(task.inputs)) {
+      const at = inputFolder(name);
       if (ref.kind === 'file') inputs[name] = ref.path;
-      else if (ref.kind === 'lineage') inputs[name] = writeLineage(join(home, inputFolder(name)), lineage());
-      else if (ref.kind === 'artifact') inputs[name] = await place(ref.task, ref.artifact, inputFolder(name));
+      else if (ref.kind === 'lineage') inputs[name] = writeLineage(join(home, at), lineage());
+      else if (ref.kind === 'artifact') inputs[name] = await linked(ref.task, ref.artifact, at);
       else {
         const members: Member[] = [];
         for (const [index, member] of ref.members.entries()) {
-          const path = await place(member.task, member.artifact, join(inputFolder(name), String(index)));
-          members.push({ path, axes: member.axes });
+          const to = join(at, String(index));
+          mkdirSync(join(home, to));
+          members.push({ path: await linked(member.task, member.artifact, to), axes: member.axes });
         }
         inputs[name] = members;
       }
     }
-    return { folder, scratch, inputs, outputs, remove };
+    return { folder, scratch, inputs, outputs };
   } catch (thrown) {
-    await remove();
+    await place.leave(false);
     throw thrown;
   }
 }
 
+/** Where a task is to write its outputs. @throws AttemptError when a path leaves the folder, or lies inside another output. */
+function outputPaths(task: Task, folder: string): Record<string, string> {
+  const outputs: Record<string, string> = {};
+  for (const [name, path] of Object.entries(task.outputs)) outputs[name] = join(folder, checkedPath(name, path));
+  const overlap = overlapOf(task.outputs);
+  if (overlap !== null) {
+    const [inner, outer] = overlap;
+    const paths = `${task.outputs[inner]} in ${task.outputs[outer]}`;
+    throw new AttemptError(
+      'escape',
+      `output \`${inner}\` lies inside output \`${outer}\` (${paths}): give each its own path`,
+    );
+  }
+  return outputs;
+}
+
 function writeLineage(folder: string, text: string): string {
-  mkdirSync(folder, { recursive: true });
   const path = join(folder, 'lineage.json');
   writeFileSync(path, text, { mode: 0o444 });
   return path;

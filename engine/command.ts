@@ -37,12 +37,11 @@ function fillLine(line: string, places: Places): string {
 }
 
 /**
- * The environment of a command; makes the folders that it names. Holds what the task declares, its secrets, what every task
+ * The environment of a command: what the task declares, its secrets, what every task
  * gets, TMPDIR (the scratch folder), and `PIPE_IN_name` and `PIPE_OUT_name` with the paths; for a fan-in, the path of a JSON
  * file with the list of `{ path, axes }`.
  */
 export function environmentOf(job: CommandJob): Record<string, string> {
-  mkdirSync(job.scratch, { recursive: true });
   const env: Record<string, string> = { ...commonEnvironment(), TMPDIR: job.scratch };
   const variable = (prefix: string, name: string) => `${prefix}_${name.replaceAll(/\W/g, '_')}`;
   for (const [name, value] of Object.entries(job.inputs)) {

@@ -6,7 +6,7 @@ import { type Attempt, AttemptError, beginAttempt, collectOutputs } from './atte
 import { pick, taskEnvironment } from './environment.ts';
 import { messageOf } from './errors.ts';
 import type { Failure } from './events.ts';
-import { type Executor, type Order, type OrderListener, UnavailableError } from './executor.ts';
+import { type Executor, type Order, type OrderListener, type Place, UnavailableError } from './executor.ts';
 import type { Resources, Task } from './graph.ts';
 import { nameInputs } from './input_names.ts';
 import { lastLines } from './logs.ts';
@@ -54,7 +54,8 @@ export async function execute(
   const { task, key, manifest, facts, signal } = execution;
   const { store } = workspace;
   const measurements: Record<string, number | string> = {};
-  let attempt: Attempt | null = null;
+  let place: Place | null = null;
+  let wentWell = false;
   const masker = new Masker(pick(process.env, task.secrets));
   let log: Buffer = Buffer.alloc(0);
   try {
@@ -62,7 +63,7 @@ export async function execute(
     const underWay = execution.fresh ? null : await executor.underWay(key);
     if (underWay === null) await checkInputs(workspace, execution, 'before');
     const order = underWay ?? (await orderOf(workspace, executor, execution));
-    attempt = { ...order.job, remove: order.place.remove };
+    place = order.place;
     const ended = await executor.run(
       order,
       {
@@ -80,12 +81,12 @@ export async function execute(
     if (signal.aborted) return { kind: 'cancelled' };
     if (ended.complaint !== null) {
       const { kind, message, stack } = ended.complaint;
-      const shown = masker.text(nameInputs(message, task, attempt.inputs));
+      const shown = masker.text(nameInputs(message, task, order.job.inputs));
       return failed(log, task, kind, shown, stack === undefined ? stack : masker.text(stack));
     }
     await checkInputs(workspace, execution, 'after');
     const deposit = store.deposit();
-    const outputs = await collectOutputs(deposit, task, attempt);
+    const outputs = await collectOutputs(deposit, task, order.job);
     if (task.action.kind === 'uses') {
       const { digest, listing } = facts.code.get(task.action.module)!;
       deposit.ensure(digest, () => canonicalJson(listing));
@@ -109,13 +110,15 @@ export async function execute(
     };
     execution.recording();
     await deposit.commit(record);
+    wentWell = true;
     return { kind: 'recorded', record };
   } catch (thrown) {
     if (thrown instanceof UnavailableError) throw thrown;
     if (signal.aborted) return { kind: 'cancelled' };
     return failed(log, task, thrown instanceof AttemptError ? thrown.kind : 'store', messageOf(thrown));
   } finally {
-    if (attempt !== null) execution.afterwards(attempt.remove());
+    // While other work goes on: a busy disk takes longer to remove a folder than a small task to run.
+    if (place !== null) execution.afterwards(place.leave(wentWell));
   }
 }
 
@@ -143,7 +146,7 @@ async function orderOf(workspace: Workspace, executor: Executor, execution: Exec
     const job = await jobOf(workspace, execution, attempt);
     return { key, task: id, stage, place, job, resources, timeoutSeconds };
   } catch (thrown) {
-    await place.remove();
+    await place.leave(false);
     throw thrown;
   }
 }

@@ -6,10 +6,15 @@ import type { Digest, Host, JobName } from './record.ts';
 
 /** A private folder for one attempt at a task. */
 export interface Place {
-  /** Does not exist yet; will hold `out/`, `in-NAME/` for each input, and `scratch/` once it is asked for. */
+  /** Does not exist yet. */
   readonly home: string;
-  /** Removes the folder and whatever else belongs to the attempt. */
-  remove(): Promise<void>;
+  /** Makes the folder, and in it these and nothing else. Called once at the most. */
+  make(folders: readonly string[]): void;
+  /**
+   * Lets the folder go, and whatever else belongs to the attempt: nothing of it is at this path any more. After an attempt that
+   * went well, what is as it was made may serve another under another name.
+   */
+  leave(wentWell: boolean): Promise<void>;
 }
 
 /** An attempt that is laid out: what is to run, where, with what. */

@@ -22,7 +22,14 @@ interface Options extends QueueAddOptions {
 interface Waiting {
   readonly run: Run;
   readonly priority: number;
+  /** Counts what was queued: equal priorities stay in order. */
+  readonly turn: number;
   readonly needs: Resources;
+}
+
+/** Whether an entry is to start before another. */
+function isBefore(one: Waiting, other: Waiting): boolean {
+  return one.priority > other.priority || (one.priority === other.priority && one.turn < other.turn);
 }
 
 /** What is left of the pools at the moment. */
@@ -52,64 +59,90 @@ class Free {
   }
 }
 
-/** A queue for p-queue that shows only what fits into what is free: to p-queue, it is empty while nothing does. */
+/**
+ * A queue for p-queue that shows only what fits into what is free: to p-queue, it is empty while nothing does. Entries of equal needs
+ * stand in one line, so that to find the next one, which is asked often, only the heads are looked at.
+ */
 class FittingQueue implements Queue<Run, Options> {
-  readonly #waiting: Waiting[] = [];
+  readonly #lines = new Map<string, Waiting[]>();
   readonly #free: Free;
+  #turns = 0;
 
   constructor(free: Free) {
     this.#free = free;
   }
 
   get size(): number {
-    return this.#next() === -1 ? 0 : this.#waiting.length;
+    return this.#next()?.length ?? 0;
+  }
+
+  /** The priority of what starts next; minus infinity when nothing does. */
+  get priority(): number {
+    return this.#next()?.at(0)?.priority ?? Number.NEGATIVE_INFINITY;
   }
 
   enqueue(run: Run, options?: Partial<Options>): void {
-    const entry = { run, priority: options?.priority ?? 0, needs: options?.needs ?? { cpu: 0, gpu: 0, memory: 0 } };
-    // Binary search for the end of the entries that come no later: equal priorities stay in order.
+    const needs = options?.needs ?? { cpu: 0, gpu: 0, memory: 0 };
+    this.#turns += 1;
+    const entry = { run, priority: options?.priority ?? 0, turn: this.#turns, needs };
+    const kind = `${needs.cpu} ${needs.gpu} ${needs.memory}`;
+    let line = this.#lines.get(kind);
+    if (line === undefined) {
+      line = [];
+      this.#lines.set(kind, line);
+    }
+    // Binary search for the end of the entries that come before it.
     let low = 0;
-    let high = this.#waiting.length;
+    let high = line.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (this.#waiting[middle]!.priority >= entry.priority) low = middle + 1;
+      if (isBefore(line[middle]!, entry)) low = middle + 1;
       else high = middle;
     }
-    this.#waiting.splice(low, 0, entry);
+    line.splice(low, 0, entry);
   }
 
   /** Takes the entry out, and what it needs from the pools. */
   dequeue(): Run | undefined {
-    const index = this.#next();
-    if (index === -1) return undefined;
-    const [entry] = this.#waiting.splice(index, 1);
-    this.#free.take(entry!.needs);
-    return entry!.run;
+    const entry = this.#next()?.shift();
+    if (entry !== undefined) this.#free.take(entry.needs);
+    return entry?.run;
   }
 
   filter(options: Readonly<Partial<Options>>): Run[] {
-    return this.#waiting.filter(({ priority }) => priority === options.priority).map(({ run }) => run);
+    const all = [...this.#lines.values()].flat();
+    return all.filter(({ priority }) => priority === options.priority).map(({ run }) => run);
   }
 
   setPriority(): void {
     throw new Error('priorities are fixed when a task is queued');
   }
 
-  /** The first entry, in order of priority, that fits; -1 when none does. */
-  #next(): number {
-    return this.#waiting.findIndex(({ needs }) => this.#free.fits(needs));
+  /** The line that the next entry is the first of. */
+  #next(): Waiting[] | undefined {
+    let next: Waiting[] | undefined;
+    for (const line of this.#lines.values()) {
+      const [first] = line;
+      if (first === undefined || !this.#free.fits(first.needs)) continue;
+      if (next === undefined || isBefore(first, next[0]!)) next = line;
+    }
+    return next;
   }
 }
+
+/** Gives a place to others. @param following the highest priority of what waits for this work; minus infinity when nothing does. */
+export type Vacate = (following: number) => void;
 
 /** Admits work to one set of pools. */
 export interface Pools {
   readonly total: Resources;
   /**
    * Runs `work` when what it needs (as granted) is free; higher priorities first. Work that has only the disk to wait for
-   * any more may `vacate`: what it needed is free then. So that no long line of unrecorded results builds up before a slow
-   * disk, that does nothing while twice as many as there are jobs have vacated and are not over.
+   * any more may `vacate`: what it needed is free then, unless what would start has a lower priority than `following`, that of what
+   * will be queued when the work is over. So that no long line of unrecorded results builds up before a slow disk, that does
+   * nothing while twice as many as there are jobs have vacated and are not over.
    */
-  admit<T>(needs: Resources, priority: number, work: (vacate: () => void) => Promise<T>): Promise<T>;
+  admit<T>(needs: Resources, priority: number, work: (vacate: Vacate) => Promise<T>): Promise<T>;
   /** Lets nothing start until `queueing` is over, so that of all that it queues the highest priority starts first. */
   together(queueing: () => void): void;
 }
@@ -117,9 +150,12 @@ export interface Pools {
 /** @param jobs the most tasks at a time, whatever they need. */
 export function openPools(total: Resources, jobs: number): Pools {
   const free = new Free(total);
+  let waiting!: FittingQueue;
+  // p-queue makes its queue itself, of a class.
   class ThisQueue extends FittingQueue {
     constructor() {
       super(free);
+      waiting = this;
     }
   }
   let vacated = 0;
@@ -131,20 +167,24 @@ export function openPools(total: Resources, jobs: number): Pools {
         const occupied = () =>
           new Promise<void>((leave) => {
             let place: 'held' | 'vacated' = 'held';
-            const give = () => {
+            const vacate = (following: number) => {
+              if (place === 'vacated' || vacated >= 2 * jobs) return;
               // Before p-queue hears of it: it looks for the next entry then.
               free.give(needs);
-              leave();
-            };
-            const vacate = () => {
-              if (place === 'vacated' || vacated >= 2 * jobs) return;
+              if (waiting.priority < following) {
+                free.take(needs);
+                return;
+              }
               place = 'vacated';
               vacated += 1;
-              give();
+              leave();
             };
             const end = () => {
               if (place === 'vacated') vacated -= 1;
-              else give();
+              else {
+                free.give(needs);
+                leave();
+              }
             };
             work(vacate).then(resolve, reject).finally(end);
           });

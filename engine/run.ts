@@ -12,7 +12,7 @@ import { type ExecutorName, openExecutor } from './executors/open.ts';
 import type { Graph, Resources, Task } from './graph.ts';
 import { type Journal, openJournal } from './journal.ts';
 import { explainer, forcedTasks, type PlanOptions } from './plan.ts';
-import { granted, openPools, type Pools } from './pools.ts';
+import { granted, openPools, type Pools, type Vacate } from './pools.ts';
 import { enterRun } from './presence.ts';
 import { criticalPath } from './priority.ts';
 import { publish, type Result } from './publish.ts';
@@ -452,7 +452,7 @@ class Run {
     return true;
   }
 
-  async #execute(stale: Stale, resources: Resources, vacate: () => void): Promise<void> {
+  async #execute(stale: Stale, resources: Resources, vacate: Vacate): Promise<void> {
     const { task, key } = stale;
     let [failures, losses] = [0, 0];
     for (let attempt = 1; ; attempt++) {
@@ -478,7 +478,7 @@ class Run {
     }
   }
 
-  #tryOnce(stale: Stale, resources: Resources, attempt: number, vacate: () => void): Promise<Ending> {
+  #tryOnce(stale: Stale, resources: Resources, attempt: number, vacate: Vacate): Promise<Ending> {
     const { task, key, manifest, isForced } = stale;
     const say = this.#say;
     const listener: OrderListener = {
@@ -505,15 +505,23 @@ class Run {
         fresh: isForced || attempt > 1,
         producer: (id) => ({ task: this.#byId.get(id)!, result: this.#results.get(id)! }),
         signal: this.#controller.signal,
-        // Where others wait for the result, they are to be in the queue, by their priority, when the place becomes free.
-        // Should the disk refuse the result, the next attempt is one more than there are jobs.
-        recording: this.#dependents.has(task.id) ? () => undefined : vacate,
+        // What waits for the result is to start before what has a lower priority. Should the disk refuse the result, the next attempt
+        // is one more than there are jobs.
+        recording: () => vacate(this.#following(task)),
         afterwards: (work) => {
           // What could not be removed is swept by a later run.
           this.#afterwards.push(work.catch(() => undefined));
         },
       },
       listener,
+    );
+  }
+
+  /** The highest priority of what waits for a task. */
+  #following({ id }: Task): number {
+    return (this.#dependents.get(id) ?? []).reduce(
+      (most, task) => Math.max(most, this.#priorities?.get(task.id) ?? 0),
+      Number.NEGATIVE_INFINITY,
     );
   }
 

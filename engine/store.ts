@@ -54,7 +54,7 @@ export interface Store {
   isSound(digest: Digest, bytes?: number): Promise<boolean>;
   /** The blobs of an artifact that are missing or damaged; damaged ones go to quarantine. */
   unsound(artifact: Artifact): Promise<Digest[]>;
-  /** A read-only path of an artifact: `file` linked to the blob, or the folder under cache/trees. */
+  /** A read-only path of an artifact: `file`, in a folder that is there, linked to the blob; or the folder under cache/trees. */
   materialise(artifact: Artifact, file: string): Promise<string>;
   /**
    * The record under a key, read from the disk; null when there is none or it is damaged. It may be one that a shared cache
@@ -373,7 +373,6 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     },
     async materialise(artifact, file) {
       if (artifact.kind === 'folder') return materialiseFolder(artifact.digest);
-      mkdirSync(dirname(file), { recursive: true });
       linkOrCopy(blobPath(artifact.digest), file);
       return file;
     },

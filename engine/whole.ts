@@ -10,8 +10,8 @@ export function temporaryFor(path: string): string {
   return join(dirname(path), `.${identityText(self())}-${sha256(basename(path)).slice(0, 8)}.tmp`);
 }
 
-/** Makes a folder, and those above it when they are not there: one system call where they are. @throws Error when it exists. */
-export function makeFolder(path: string): void {
+/** Makes a folder with folders in it, and those above when they are not there: one system call a folder where they are. @throws Error when it exists. */
+export function makeFolderWith(path: string, folders: readonly string[]): void {
   try {
     mkdirSync(path);
   } catch (thrown) {
@@ -19,6 +19,7 @@ export function makeFolder(path: string): void {
     mkdirSync(dirname(path), { recursive: true });
     mkdirSync(path);
   }
+  for (const name of folders) mkdirSync(join(path, name));
 }
 
 /**

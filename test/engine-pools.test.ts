@@ -1,18 +1,18 @@
 /** Admission: how many tasks are under way at a time, in which order, and what a task that only waits for the disk occupies. */
 import { expect, test } from 'vitest';
-import { openPools } from '../engine/pools.ts';
+import { openPools, type Vacate } from '../engine/pools.ts';
 
 const total = { cpu: 8, gpu: 0, memory: 100 };
 const needs = { cpu: 1, gpu: 0, memory: 10 };
 
-/** Work that is under way until it is told to go on. */
-function openWork() {
+/** Work that is under way until it is told to go on. @param following the priority of what waits for it. */
+function openWork(following = Number.NEGATIVE_INFINITY) {
   const under: string[] = [];
   const steps = new Map<string, () => void>();
-  const work = (name: string) => async (vacate: () => void) => {
+  const work = (name: string) => async (vacate: Vacate) => {
     under.push(name);
     await new Promise<void>((resolve) => steps.set(name, resolve));
-    vacate();
+    vacate(following);
     await new Promise<void>((resolve) => steps.set(name, resolve));
     return name;
   };
@@ -34,6 +34,20 @@ test('work that has vacated makes room before it is over, and not twice', async 
   expect(under).toEqual(['a', 'b']);
   await step('a');
   expect(await over[0]).toBe('a');
+  expect(under).toEqual(['a', 'b']);
+  await step('b');
+  expect(under).toEqual(['a', 'b', 'c']);
+});
+
+test('work gives its place to nothing that comes after what waits for it', async () => {
+  const pools = openPools(total, 1);
+  const { under, work, step } = openWork(2);
+  void pools.admit(needs, 3, work('a'));
+  void pools.admit(needs, 3, work('b'));
+  void pools.admit({ ...needs, memory: 20 }, 1, work('c'));
+  await step('a');
+  expect(under).toEqual(['a', 'b']);
+  await step('b');
   expect(under).toEqual(['a', 'b']);
   await step('b');
   expect(under).toEqual(['a', 'b', 'c']);

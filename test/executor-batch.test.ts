@@ -10,7 +10,6 @@ import { jobsFolder } from '../engine/executors/jobs_folder.ts';
 import { sbatchWords } from '../engine/executors/slurm.ts';
 import type { Command } from '../engine/graph.ts';
 import { shellWord } from '../engine/shell_word.ts';
-import { makeFolder } from '../engine/whole.ts';
 import { openWorkspace, type Workspace } from '../engine/workspace.ts';
 import { repository } from './support/checkout.ts';
 import { makeProject, type TestProject } from './support/engine.ts';
@@ -49,8 +48,7 @@ const key = (n: number) => String(n).repeat(64);
 /** An attempt at a command, laid out. */
 function order(n: number, line: string, more: Partial<Order> = {}): Order {
   const place = executor.place(key(n));
-  makeFolder(place.home);
-  makeFolder(join(place.home, 'out'));
+  place.make(['out', 'scratch']);
   const command: Command = { shell: true, command: line };
   const folder = join(place.home, 'out');
   const job = {
@@ -91,7 +89,7 @@ test('a job runs, and its word says where and how long; its log is kept apart fr
   expect(how.log.toString()).toBe('hello\n');
   expect(said).toEqual(['queued 1_0', 'started']);
   expect(output(attempt)).toBe('done\n');
-  await attempt.place.remove();
+  await attempt.place.leave(true);
   expect(readdirSync(jobs())).toEqual(['mail']);
   expect(readdirSync(join(jobs(), 'mail'))).toEqual([]);
 });
@@ -126,7 +124,7 @@ test('when nobody answers for long, the task fails and its folder stays: a later
   const attempt = order(1, `while [ ! -e ${gate} ]; do sleep 0.05; done; echo late > "$PIPE_OUT_o"`);
   const how = await run(attempt).ended;
   expect(how.complaint).toMatchObject({ kind: 'refused', message: expect.stringContaining('nobody answers') });
-  await attempt.place.remove();
+  await attempt.place.leave(true);
   expect(existsSync(attempt.place.home)).toBe(true);
   scheduler.answers.list = 'well';
   writeFileSync(gate, '');
@@ -136,7 +134,7 @@ test('when nobody answers for long, the task fails and its folder stays: a later
   expect(kindOf(await ended)).toBe('well');
   expect(said[0]).toBe('adopted 1_0');
   expect(output(found)).toBe('late\n');
-  await found.place.remove();
+  await found.place.leave(true);
   expect(existsSync(attempt.place.home)).toBe(false);
   await later.close();
 });
@@ -171,7 +169,7 @@ test('a job that the system has forgotten is lost; one that has left its word is
     message: expect.stringContaining('does not know it any more'),
   });
   expect(kindOf(finished!)).toBe('well');
-  await attempts[0]!.place.remove();
+  await attempts[0]!.place.leave(true);
 });
 
 test('a job that is started twice does its work once; one without its folder does nothing, and ends', async () => {
@@ -180,7 +178,7 @@ test('a job that is started twice does its work once; one without its folder doe
   await run(attempt).ended;
   const [script] = scheduler.submissions[0]!.scripts;
   expect(spawnSync('/bin/sh', [script!]).status).toBe(75);
-  await attempt.place.remove();
+  await attempt.place.leave(true);
   expect(spawnSync('/bin/sh', [script!]).status).not.toBe(0);
   expect(readFileSync(executions, 'utf8')).toBe('x\n');
   expect(readdirSync(join(jobs(), 'mail'))).toEqual([]);
@@ -193,7 +191,7 @@ test('a cancelled attempt ends; where that cannot be told to the system, its fol
   await expect.poll(() => said).toContain('started');
   controller.abort();
   await ended;
-  await attempt.place.remove();
+  await attempt.place.leave(true);
   expect(readdirSync(jobs())).toEqual(['mail']);
 
   const second = new AbortController();
@@ -203,7 +201,7 @@ test('a cancelled attempt ends; where that cannot be told to the system, its fol
   await expect.poll(() => told.said).toContain('started');
   second.abort();
   await told.ended;
-  await left.place.remove();
+  await left.place.leave(true);
   expect(told.said.at(-1)).toMatch(/job 2_0 could not be cancelled: run again/);
   expect(existsSync(left.place.home)).toBe(true);
   scheduler.answers.cancel = 'well';

@@ -15,6 +15,7 @@ import {
 import type { Resources } from '../graph.ts';
 import type { Digest } from '../record.ts';
 import { namesIn } from '../store.ts';
+import { makeFolderWith } from '../whole.ts';
 import { Gather } from './gather.ts';
 import { JobFiles, jobFilesByKey, mailFolder, newJobFiles, sweepJobs } from './jobs_folder.ts';
 import { type Listed, type Scheduler, SilentError } from './scheduler.ts';
@@ -85,7 +86,11 @@ class Batch implements Executor {
 
   #placeOf(files: JobFiles): Place {
     const { home } = files;
-    return { home, remove: async () => (this.#left.has(home) ? undefined : files.remove()) };
+    return {
+      home,
+      make: (folders) => makeFolderWith(home, folders),
+      leave: async () => (this.#left.has(home) ? undefined : files.remove()),
+    };
   }
 
   #leave({ order }: Ticket): void {

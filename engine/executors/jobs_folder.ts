@@ -24,7 +24,6 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { errorCode } from '../errors.ts';
-import type { Place } from '../executor.ts';
 import { identityText, isAlive, parseIdentity, self } from '../identity.ts';
 import type { Complaint, Job, Reply } from '../protocol.ts';
 import type { Digest, Host } from '../record.ts';
@@ -63,7 +62,7 @@ export interface LastWord {
 export type Told = Extract<Reply, { type: 'progress' | 'warning' | 'measure' }> | LastWord;
 
 /** The files of one attempt. */
-export class JobFiles implements Place {
+export class JobFiles {
   readonly name: string;
   readonly folder: string;
   readonly home: string;
@@ -193,7 +192,7 @@ export function mailFolder(jobs: string): string {
 
 let made = 0;
 
-/** A place for a new attempt; its name begins with the key, by which a later run finds it. */
+/** The files of a new attempt; its name begins with the key, by which a later run finds it. */
 export function newJobFiles(jobs: string, key: Digest): JobFiles {
   made += 1;
   return new JobFiles(jobs, `${key}-${identityText(self())}-${made}`);

@@ -1,6 +1,5 @@
 /** Runs tasks on this machine: stages in warm worker processes, commands by launchers where there are such. */
-import { mkdirSync, readdirSync, rmdirSync, unlinkSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { machineGpus } from '../devices.ts';
 import type { Ended, Executor, Order, OrderListener } from '../executor.ts';
@@ -10,30 +9,13 @@ import { identityText, self } from '../identity.ts';
 import { launcherProgram, openLaunchers } from '../launcher.ts';
 import { readLog } from '../logs.ts';
 import type { CommandJob, Job } from '../protocol.ts';
-import { removeTree } from '../store.ts';
 import { endStragglers, newestProcess } from '../stragglers.ts';
 import { type Runner, supervised } from '../supervise.ts';
 import { openWorkers } from '../workers.ts';
 import type { Workspace } from '../workspace.ts';
+import { openPlaces } from './places.ts';
 
-let places = 0;
-
-/**
- * Removes a private folder. That of a small task holds some links and empty folders, and takes a few system calls; a large
- * one is removed beside other work; what neither can do, read-only folders, the thorough removal can.
- */
-async function removeAttempt(home: string): Promise<void> {
-  try {
-    for (const name of readdirSync(home)) {
-      const folder = join(home, name);
-      if (name.startsWith('in-')) for (const link of readdirSync(folder)) unlinkSync(join(folder, link));
-      rmdirSync(folder);
-    }
-    rmdirSync(home);
-  } catch {
-    await rm(home, { recursive: true, force: true }).catch(() => removeTree(home));
-  }
-}
+let named = 0;
 
 /** Idle processes of one kind. */
 interface Pool<J extends Job> {
@@ -69,6 +51,10 @@ export function openLocal(
   );
   const launcher = launcherProgram(project.packageRoot);
   const launchers = launcher === null ? null : openLaunchers(launcher, work, prefix);
+  const places = openPlaces(() => {
+    named += 1;
+    return join(work, `${identityText(self())}-${named}`);
+  });
   // Where more are pretended than there are, they are numbered on.
   const gpus = Array.from({ length: total.gpu }, (_, index) => machineGpus()[index] ?? String(index));
 
@@ -107,11 +93,7 @@ export function openLocal(
   return {
     total,
     jobs,
-    place() {
-      places += 1;
-      const home = join(work, `${identityText(self())}-${places}`);
-      return { home, remove: () => removeAttempt(home) };
-    },
+    place: () => places.next(),
     expect: () => workers.expect(),
     underWay: () => Promise.resolve(null),
     async run(order, listener, signal) {
@@ -130,6 +112,7 @@ export function openLocal(
     },
     async close() {
       await Promise.all([workers.stopAll(), launchers?.stopAll()]);
+      await places.close();
     },
   };
 }
