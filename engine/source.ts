@@ -1,6 +1,6 @@
 /** Reads YAML into a tree that remembers where everything was written. */
 import { isAlias, isMap, isScalar, isSeq, type ParsedNode, parseDocument, type Scalar } from 'yaml';
-import type { DiagnosticList, SourceText, Span } from './diagnostics.ts';
+import { type DiagnosticList, locate, type SourceText, type Span } from './diagnostics.ts';
 import type { Json } from './stage.ts';
 
 export interface ScalarNode {
@@ -42,14 +42,20 @@ export function parseYaml(source: SourceText, diagnostics: DiagnosticList, text:
     strict: true,
     stringKeys: false,
   });
+  const lines = new Set<number>();
   for (const problem of [...document.errors, ...document.warnings]) {
     const [start, end] = problem.pos;
-    const tab = problem.code === 'TAB_AS_INDENT';
-    diagnostics.report(
-      { source, start, end: Math.max(end, start + 1) },
-      problem.message,
-      tab ? 'indent with spaces' : null,
-    );
+    const span = { source, start, end: Math.max(end, start + 1) };
+    const { line } = locate(span);
+    // What follows on a line is mostly the first mistake again.
+    if (lines.has(line)) continue;
+    lines.add(line);
+    if (text.startsWith('${{', start - 1)) {
+      const hint = 'put the whole value into quotes: YAML reads the braces otherwise';
+      diagnostics.report({ ...span, start: start - 1 }, 'an expression between { } or [ ] needs quotes', hint);
+    } else {
+      diagnostics.report(span, problem.message, problem.code === 'TAB_AS_INDENT' ? 'indent with spaces' : null);
+    }
   }
   if (document.errors.length > 0) return null;
   if (document.contents === null) {

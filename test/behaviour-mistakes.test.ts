@@ -124,3 +124,16 @@ test('an edited command and another stage module are told as what they were and 
   project.write('pipelines/p.yaml', 'stages:\n  a: { uses: instructions }\n');
   expect((await project.pipe(['why', 'a'])).stdout).toMatch(/the stage module changed: echo one.* -> instructions$/m);
 });
+
+test('an expression without quotes between braces is told once, with what to write', async () => {
+  project = openProjectFolder({
+    'pipelines/p.yaml': 'params: { n: 1 }\nstages:\n  a: { run: echo ${{ params.n }}, env: { B: ${{ params.n }} } }\n',
+  });
+  expect(
+    (await project.pipe(['status'])).stderr,
+  ).toBe(`pipelines/p.yaml:3:18: an expression between { } or [ ] needs quotes
+  3 |   a: { run: echo \${{ params.n }}, env: { B: \${{ params.n }} } }
+    |                  ^^
+    = put the whole value into quotes: YAML reads the braces otherwise
+`);
+});
