@@ -92,11 +92,6 @@ export function hiddenStep(options: Batch & Frozen): Step<'hidden'> {
   };
 }
 
-/** The output layer alone. Input: hidden [rows, C]. Output: logits [rows, V]. */
-export function headStep({ rows, config }: { rows: number; config: Gpt2Config }): Step<'logits'> {
-  return (scope) => ({ logits: head(scope, rows, config, '') });
-}
-
 /**
  * Compares a model with a reference of its vocabulary, each from its last hidden states. Inputs: hidden [rows, C],
  * reference.hidden [rows, C of the reference], targets int32 [rows]. Weights: wte.weight and reference.wte.weight.
@@ -113,15 +108,6 @@ export function comparisonStep(options: {
     return {
       compared: compareLogits(head(scope, rows, config, ''), head(scope, rows, reference, 'reference.'), targets),
     };
-  };
-}
-
-/** The same from logits: inputs logits and reference.logits [rows, V], targets int32 [rows]. */
-export function logitsComparisonStep({ rows, vocabSize }: { rows: number; vocabSize: number }): Step<'compared'> {
-  return (scope) => {
-    const logits = (name: string) => scope.input(name, [rows, vocabSize], 'float32');
-    const targets = scope.input('targets', [rows], 'int32');
-    return { compared: compareLogits(logits('logits'), logits('reference.logits'), targets) };
   };
 }
 

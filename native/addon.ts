@@ -92,8 +92,6 @@ export interface NativeExecutable {
 export interface Addon {
   /** Names of the kernels that every device has, sorted. */
   kernels(): string[];
-  /** Names of those that the CPU alone has. */
-  cpuKernels(): string[];
   devices(): Device[];
   /** Why `devices()` names no GPU; undefined if it does. */
   cudaUnavailable(): string | undefined;

@@ -288,12 +288,6 @@ Napi::Value kernels(const Napi::CallbackInfo& info) {
   return names;
 }
 
-Napi::Value cpu_kernels(const Napi::CallbackInfo& info) {
-  const Napi::Array names = Napi::Array::New(info.Env());
-  for (const NamedBind& entry : cpu_binders()) names.Set(names.Length(), entry.name);
-  return names;
-}
-
 Napi::Object device_of(Napi::Env env, const char* kind, const std::string& name) {
   const Napi::Object device = Napi::Object::New(env);
   device.Set("kind", kind);
@@ -328,7 +322,6 @@ Napi::Value cuda_memory(const Napi::CallbackInfo& info) {
 
 Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   exports.Set("kernels", Napi::Function::New(env, kernels, "kernels"));
-  exports.Set("cpuKernels", Napi::Function::New(env, cpu_kernels, "cpuKernels"));
   exports.Set("devices", Napi::Function::New(env, devices, "devices"));
   exports.Set("cudaUnavailable", Napi::Function::New(env, cuda_unavailable, "cudaUnavailable"));
   exports.Set("cudaMemory", Napi::Function::New(env, cuda_memory, "cudaMemory"));

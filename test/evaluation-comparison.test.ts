@@ -1,17 +1,23 @@
-/** Models compared token by token: each column against float64, on every device of this machine, and through the stage's two ways. */
+/** Models compared token by token: each column against float64, on every device of this machine, and through the stage. */
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { load } from '../compile/executable.ts';
 import { trace } from '../compile/trace.ts';
-import { comparedColumns } from '../model/kernels/compare_logits.ts';
-import { logitsComparisonStep } from '../model/steps.ts';
-import { openComparison, openComparisonInParts } from '../stages/evaluate/comparison.ts';
+import { comparedColumns, compareLogits } from '../model/kernels/compare_logits.ts';
+import type { Scope } from '../model/scope.ts';
+import { openComparison } from '../stages/evaluate/comparison.ts';
 import type { Host } from '../stages/shared/executables.ts';
 import type { FrozenModel } from '../stages/shared/model_folder.ts';
 import { compareLogits64 } from './support/float64.ts';
 import { normals } from './support/toy.ts';
 
 const [rows, vocabSize] = [4, 1031];
+
+const ofLogits = (scope: Scope) => {
+  const logits = (name: string) => scope.input(name, [rows, vocabSize], 'float32');
+  const targets = scope.input('targets', [rows], 'int32');
+  return { compared: compareLogits(logits('logits'), logits('reference.logits'), targets) };
+};
 
 /** Rows of logits, and of a reference that is another by about `apart`. */
 function pairOfLogits(seed: number, size: number, apart: number) {
@@ -22,7 +28,7 @@ function pairOfLogits(seed: number, size: number, apart: number) {
 
 describe.each(['cpu-native', 'tfjs-cpu', 'tfjs-wasm'] as const)('on %s', (device) => {
   test('every column is that of float64, for models far apart and for nearly equal ones', async () => {
-    const program = await load(trace('comparison', logitsComparisonStep({ rows, vocabSize })), { device });
+    const program = await load(trace('comparison', ofLogits), { device });
     const property = fc.property(
       fc.integer({ min: 0, max: 1e6 }),
       fc.constantFrom(0.1, 1, 10, 40),
@@ -57,13 +63,13 @@ describe.each(['cpu-native', 'tfjs-cpu', 'tfjs-wasm'] as const)('on %s', (device
 });
 
 test('refuses a target outside the vocabulary', async () => {
-  const program = await load(trace('comparison', logitsComparisonStep({ rows, vocabSize })), { device: 'cpu-native' });
+  const program = await load(trace('comparison', ofLogits), { device: 'cpu-native' });
   program.write('targets', Int32Array.of(0, -1, vocabSize, 3));
   expect(() => program.run()).toThrow(`targets[2] is ${vocabSize}, but there are logits 0 to ${vocabSize - 1}`);
   program.dispose();
 });
 
-test('the stage compares hidden states, as one program or with the output layers apart, in chunks of any number of rows', async () => {
+test('the stage compares hidden states in chunks of any number of rows', async () => {
   const width = 24;
   const model = (seed: number) => {
     // bf16 has 8 significant bits: eighths hold what is written.
@@ -76,10 +82,7 @@ test('the stage compares hidden states, as one program or with the output layers
   };
   const [mine, theirs] = [model(1), model(2)];
   const host: Host = { cpus: 2, device: 'cpu', warn: (message) => expect.fail(message), measure: () => {} };
-  const [whole, inParts] = await Promise.all([
-    openComparison(mine, theirs, host),
-    openComparisonInParts(mine, theirs, host),
-  ]);
+  const comparison = await openComparison(mine, theirs, host);
   for (const count of [1, 64, 65, 200]) {
     const hidden = { model: normals(count * width, 1, count, 'a'), reference: normals(count * width, 1, count, 'b') };
     const targets = Int32Array.from({ length: count }, (_, row) => (row % 4 === 2 ? -1 : (row * 97) % vocabSize));
@@ -103,9 +106,7 @@ test('the stage compares hidden states, as one program or with the output layers
       };
       return [{ logProb: expect.closeTo(logProb, 4), compared }];
     });
-    const told = whole.compare(hidden, targets);
-    expect(told).toEqual(expected);
-    expect(inParts.compare(hidden, targets)).toEqual(told);
+    expect(comparison.compare(hidden, targets)).toEqual(expected);
   }
-  for (const each of [whole, inParts]) each.dispose();
+  comparison.dispose();
 });

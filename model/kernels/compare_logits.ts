@@ -6,7 +6,6 @@ import { oneHot } from './one_hot.ts';
 /** What is told of each token, in this order. */
 export const comparedColumns = ['logProb', 'top', 'referenceTop', 'referenceMargin', 'kl'] as const;
 
-/** The CPU alone has a native kernel for it. */
 export const compareLogitsKernel = defineKernel()({
   name: 'CompareLogits',
   operands: ['logits', 'reference', 'targets'],

@@ -1,4 +1,4 @@
-// Binders of the loss and its gradients.
+// Binders of the loss and its gradients, and of the comparison of logits.
 #include <algorithm>
 
 #include "kernels.h"
@@ -58,6 +58,19 @@ Step token_log_prob(Operands& o) {
   return {[=](Context& c) { PIPE_DEVICE::token_log_prob(c, y.f32(), loss); }, loss_shared(loss), 0};
 }
 
+Step compare_logits(Operands& o) {
+  const Tensor logits = o.matrix(0, "logits", any, any);
+  const int64_t N = logits.rows(), V = logits.columns();
+  const Tensor reference = o.matrix(1, "reference", N, V);
+  const Tensor targets = o.vector(2, "targets", N, int_only);
+  o.require(V >= 2, "takes rows of two logits and more");
+  const Tensor compared = o.output(N * compared_columns);
+  return {[=](Context& c) {
+            PIPE_DEVICE::compare_logits(c, compared.f32(), logits.f32(), reference.f32(), targets.i32(), N, V);
+          },
+          0, 0};
+}
+
 }  // namespace
 
 const std::vector<NamedBind>& loss_binders() {
@@ -67,6 +80,7 @@ const std::vector<NamedBind>& loss_binders() {
       {"CrossEntropyWithGradient", cross_entropy_with_gradient},
       {"CrossEntropyBackwardTable", cross_entropy_backward_table},
       {"TokenLogProb", token_log_prob},
+      {"CompareLogits", compare_logits},
   };
   return table;
 }

@@ -1,5 +1,5 @@
-// What every kernel computes, with shapes. Each device implements all of it but the last part, which the CPU alone has:
-// the CPU in namespace pipe, CUDA in pipe::cuda.
+// What every kernel computes, with shapes. Each device implements all of it: the CPU in namespace pipe, CUDA in
+// pipe::cuda.
 //
 // Tensors are float32, dense, the last dimension contiguous, unless said otherwise. `Weights` are float32 or bf16; `In`
 // and `Out` are activations (activation.h). N counts rows (batch * time). An output is written whole. "shared" and "local" are the floats of Context's workspace
@@ -216,19 +216,14 @@ void concat(Context&, float* out, const Part* parts, size_t count, int64_t outer
 // out[outer, inner] = x[outer, summed, inner] summed over the middle axis
 void sum(Context&, float* out, const float* x, int64_t outer, int64_t summed, int64_t inner);
 
-}  // namespace PIPE_DEVICE
-
-// ---- Evaluation, on the CPU -------------------------------------------------------------------------------------
-
-#ifndef PIPE_FOR_CUDA
-namespace pipe {
+// ---- Evaluation ---------------------------------------------------------------------------------------------------
 
 // compared[N, 5], of each row with a target: log softmax(logits)[target]; the place of the largest of logits[N, V], and
 // of reference[N, V] (the first of equals); by how much the reference's largest exceeds its second; and
-// KL(softmax(reference) || softmax(logits)). Zeros for a row without target. Throws DataError for a target >= V.
+// KL(softmax(reference) || softmax(logits)). Zeros for a row without target. V is at least 2. Throws DataError for a
+// target >= V.
 inline constexpr int64_t compared_columns = 5;
 void compare_logits(Context&, float* compared, const float* logits, const float* reference, const int32_t* targets,
                     int64_t N, int64_t V);
 
-}  // namespace pipe
-#endif
+}  // namespace PIPE_DEVICE

@@ -23,12 +23,7 @@ const std::map<std::string, Bind>& registry() {
 
 Bind find_kernel(const std::string& name) {
   const auto found = registry().find(name);
-  if (found != registry().end()) return found->second;
-#ifndef PIPE_FOR_CUDA
-  for (const NamedBind& own : cpu_binders())
-    if (name == own.name) return own.bind;
-#endif
-  return nullptr;
+  return found == registry().end() ? nullptr : found->second;
 }
 
 std::vector<std::string> kernel_names() {

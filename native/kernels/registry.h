@@ -34,7 +34,6 @@ using Bind = Step (*)(Operands&);
 
 // The binder of a kernel, or nullptr.
 Bind find_kernel(const std::string& name);
-// Names of the kernels that every device has.
 std::vector<std::string> kernel_names();
 
 // The tables that the registry is made of, by subject.
@@ -48,9 +47,5 @@ const std::vector<NamedBind>& layer_binders();
 const std::vector<NamedBind>& loss_binders();
 const std::vector<NamedBind>& optimizer_binders();
 const std::vector<NamedBind>& core_binders();
-#ifndef PIPE_FOR_CUDA
-// Those of kernels that the CPU alone has.
-const std::vector<NamedBind>& cpu_binders();
-#endif
 
 }  // namespace PIPE_DEVICE

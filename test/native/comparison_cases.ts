@@ -1,4 +1,4 @@
-/** The comparison of logits in float64; a kernel that the CPU alone has. */
+/** The comparison of logits in float64. */
 import { comparedColumns } from '../../model/kernels/compare_logits.ts';
 import { compareLogits64 } from '../support/float64.ts';
 import { floats, int32, type KernelCase, naturals, type Operand } from './case.ts';

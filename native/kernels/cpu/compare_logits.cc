@@ -1,6 +1,6 @@
-// How far two models say the same, from the logits of both: agreement, margin, divergence; and the kernel's binder, which
-// is the CPU's own. A row is read some four times while it is in the caches; sums are made of runs in float32, added up in
-// float64, because the divergence is a small difference of large sums.
+// How far two models say the same, from the logits of both: agreement, margin, divergence. A row is read some four times
+// while it is in the caches; sums are made of runs in float32, added up in float64, because the divergence is a small
+// difference of large sums.
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -8,7 +8,6 @@
 
 #include "../../errors.h"
 #include "../kernels.h"
-#include "../registry.h"
 #include "softmax.h"
 
 namespace pipe {
@@ -63,19 +62,6 @@ void compare(float* compared, const float* logits, const float* reference, int32
   compared[4] = static_cast<float>(difference / reference_total - (std::log(reference_total) - std::log(total)));
 }
 
-Step bind_compare_logits(Operands& o) {
-  const Tensor logits = o.matrix(0, "logits", any, any);
-  const int64_t N = logits.rows(), V = logits.columns();
-  const Tensor reference = o.matrix(1, "reference", N, V);
-  const Tensor targets = o.vector(2, "targets", N, int_only);
-  o.require(V >= 2, "takes rows of two logits and more");
-  const Tensor compared = o.output(N * compared_columns);
-  return {[=](Context& c) {
-            compare_logits(c, compared.f32(), logits.f32(), reference.f32(), targets.i32(), N, V);
-          },
-          0, 0};
-}
-
 }  // namespace
 
 void compare_logits(Context& context, float* compared, const float* logits, const float* reference,
@@ -91,11 +77,6 @@ void compare_logits(Context& context, float* compared, const float* logits, cons
       else compare(of_row, logits + row * V, reference + row * V, targets[row], V);
     }
   });
-}
-
-const std::vector<NamedBind>& cpu_binders() {
-  static const std::vector<NamedBind> table = {{"CompareLogits", bind_compare_logits}};
-  return table;
 }
 
 }  // namespace pipe
