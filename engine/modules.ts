@@ -3,7 +3,6 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { basename, dirname, isAbsolute, join, relative, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Code, openCodeReader } from './code.ts';
-import { declarationProblems } from './declaration.ts';
 import { type Digester, sha256 } from './digest.ts';
 import { UsageError } from './errors.ts';
 import type { ResolvedStage, StageResolver } from './graph.ts';
@@ -96,6 +95,8 @@ export function openStages(project: Project, memo: Memo, digester: Digester): St
       const found = await (await describer).describe(pathToFileURL(await bundle(module)).href);
       const name = relative(project.root, module);
       if ('problem' in found) throw new UsageError(`${name}: ${found.problem}`);
+      // Loaded here: a schema's checker takes longer to be there than a run with nothing to do.
+      const { declarationProblems } = await import('./declaration.ts');
       const problems = declarationProblems(found.interface);
       if (problems.length > 0) throw new UsageError(`${name} does not declare a stage:\n  ${problems.join('\n  ')}`);
       return found.interface;
