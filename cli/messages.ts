@@ -1,9 +1,12 @@
 /** What is said of a run in words, whether line by line or under a live display. */
+import { statSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import type { Event } from '../engine/events.ts';
 import type { Action, Graph } from '../engine/graph.ts';
 import { shellWord } from '../engine/shell_word.ts';
 import { columns, count, duration, paint, size, wrap } from './text.ts';
 
+type CommandAction = Extract<Action, { kind: 'run' }>;
 type Of<T extends Event['type']> = Extract<Event, { type: T }>;
 
 /** How many of the last lines of a failed task's log are shown. */
@@ -23,12 +26,31 @@ export function failureText(graph: Graph, { task, failure, tail, log }: Of<'task
   const stack = (failure.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line));
   for (const line of stack.slice(0, FRAMES)) lines.push(`  ${paint('dim', line.trim())}`);
   for (const line of tail.slice(-TAIL)) lines.push(`  ${paint('dim', '|')} ${line}`);
+  const advice = adviceOn(failure.message, action?.kind === 'run' ? action : null, graph.root);
+  if (advice !== null) lines.push(wrap(`= ${advice}`, columns(), '  '));
   if (log !== null && tail.length > 0) lines.push(`  the whole log: pipe log ${shellWord(task)}`);
   return lines.join('\n');
 }
 
+/** What to do about a failure of which more is known than its words say; null for any other. */
+function adviceOn(message: string, command: CommandAction | null, root: string): string | null {
+  if (/\b(ENOSPC|EDQUOT)\b/.test(message))
+    return 'the disk is full: what is finished is kept; make room (`pipe gc`, or elsewhere on the disk) and run again';
+  const words = command === null ? [] : command.shell ? command.command.split(/[\s'"<>|;&()]+/) : command.command;
+  // A word may be anything, also too long for a path.
+  const isFile = (word: string) =>
+    /^[^/-].*[./]/.test(word) && statSync(join(root, word), { throwIfNoEntry: false })?.isFile() === true;
+  const file = words.find(isFile);
+  if (file === undefined) return null;
+  const name =
+    basename(file)
+      .replace(/\..*/s, '')
+      .replaceAll(/[^\w-]/g, '_') || 'script';
+  return `the command runs in a folder of its own and sees no ${file}: write in: { ${name}: { file: ${file} } } and \${{ in.${name} }} in its place`;
+}
+
 /** A command as its pipeline has it, with the values of this task filled in. */
-function commandText(action: Extract<Action, { kind: 'run' }>): string {
+function commandText(action: CommandAction): string {
   const words = action.shell
     ? [action.command]
     : action.command.map((word) => (word.includes('{{') ? word : shellWord(word)));

@@ -76,7 +76,9 @@ export function complaintOf(program: string, end: CommandEnd): Complaint | null 
     return end.code === 0 ? null : { kind: 'exit-code', message: `the command ended with exit code ${end.code}` };
   }
   const message =
-    end.error === 'ENOENT' ? `there is no program ${program}` : `the command did not start: ${program}: ${end.error}`;
+    end.error === 'ENOENT'
+      ? `there is no program ${program}${program.includes('/') ? '' : ' in PATH'}`
+      : `the command did not start: ${program}: ${end.error}`;
   return { kind: 'exit-code', message };
 }
 

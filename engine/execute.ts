@@ -200,7 +200,7 @@ async function checkInputs(
     if (typeof now === 'string' || now.digest !== facts.files.get(path)?.digest) {
       throw new AttemptError(
         'input-changed',
-        `${sourceName(name)}, ${path}, changed while the task ran; the result is not kept. Run again.`,
+        `${sourceName(name)}, ${path}, changed while the task ran; the result is not kept. Run again; if the task itself wrote to it, let it write to an output.`,
       );
     }
   }

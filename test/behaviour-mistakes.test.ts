@@ -137,3 +137,22 @@ test('an expression without quotes between braces is told once, with what to wri
     = put the whole value into quotes: YAML reads the braces otherwise
 `);
 });
+
+test('a script of the project that a command does not see is named, with what to write in its place', async () => {
+  project = openProjectFolder({
+    'pipelines/p.yaml': `stages:
+  listed: { run: ['node', 'scripts/the score.mjs', '7'] }
+  shell: { shell: true, run: "node scripts/score.mjs > log.txt" }
+  absent: { run: ['no-such-program'] }
+`,
+    'scripts/the score.mjs': '',
+    'scripts/score.mjs': '',
+  });
+  const { stdout } = await project.pipe(['run', '-k']);
+  const text = stdout.replaceAll(/\s+/g, ' ');
+  expect(text).toContain(
+    '= the command runs in a folder of its own and sees no scripts/the score.mjs: write in: { the_score: { file: scripts/the score.mjs } } and ${{ in.the_score }} in its place',
+  );
+  expect(text).toContain('sees no scripts/score.mjs: write in: { score: { file: scripts/score.mjs } }');
+  expect(text).toContain('there is no program no-such-program in PATH');
+});

@@ -21,7 +21,7 @@ const commands: Readonly<Record<string, readonly [lines: string, failure: RegExp
   code: ['run: exit 3\n    shell: true', /^task code failed: the command ended with exit code 3$/],
   signal: ['run: kill -TERM $$\n    shell: true', /^task signal failed: the command was ended by SIGTERM$/],
   group: ['run: kill -KILL 0\n    shell: true', /was ended by SIGKILL/],
-  absent: ['run: [no-such-program, x]', /^task absent failed: there is no program no-such-program$/],
+  absent: ['run: [no-such-program, x]', /^task absent failed: there is no program no-such-program in PATH$/],
   file: [
     'run: ["{{in:text}}"]\n    in: { text: { file: text.txt } }',
     /the command did not start: .*text\.txt: EACCES$/,
