@@ -378,7 +378,7 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     },
     readRecord,
     recorded(key) {
-      const record = readRecord(key);
+      const record = existsSync(recordPath(key)) ? readRecord(key) : null;
       if (record === null) return null;
       const entry = entryOf(record);
       return blobsOf(entry).every((digest) => existsSync(blobPath(digest))) ? entry : null;

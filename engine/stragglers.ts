@@ -1,5 +1,5 @@
 /** Processes that a task left behind: found and ended, so that nothing writes into an artifact once it is one. */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { openSync, readdirSync, readFileSync, readlinkSync, readSync } from 'node:fs';
 import { sep } from 'node:path';
 
 /** A process that outlived its task and was ended. */
@@ -18,10 +18,21 @@ export function strayText({ pid, program }: Straggler): string {
 const fewIds = 300;
 const patienceMs = 5000;
 
+let loads: number | null = null;
+const line = Buffer.alloc(256);
+
 /** The id of the newest process: what starts later has a greater one, until the numbers wrap. 0 where it cannot be told. */
 export function newestProcess(): number {
   try {
-    return Number(readFileSync('/proc/loadavg', 'utf8').trim().split(' ').at(-1));
+    // Stays open: asked around every task, and each reading from its beginning tells anew.
+    loads ??= openSync('/proc/loadavg', 'r');
+    return Number(
+      line
+        .toString('latin1', 0, readSync(loads, line, 0, line.length, 0))
+        .trim()
+        .split(' ')
+        .at(-1),
+    );
   } catch {
     return 0;
   }
@@ -57,9 +68,17 @@ export function endStragglers(home: string, since: number, worker: number): Stra
   }
 }
 
-/** The files below a folder that this process holds open. */
-export function openFilesIn(home: string): string[] {
-  return filesOf('self').filter((path) => path.startsWith(home + sep));
+/** The numbers of the files that this process has open; the list itself is read through another one. */
+export function openFiles(): string[] {
+  return namesIn('/proc/self/fd').filter((file) => linkOf('self', `fd/${file}`) !== '');
+}
+
+/** The files below a folder that this process holds open. @param others numbers that are not looked at. */
+export function openFilesIn(home: string, others: ReadonlySet<string>): string[] {
+  return namesIn('/proc/self/fd')
+    .filter((file) => !others.has(file))
+    .map((file) => linkOf('self', `fd/${file}`))
+    .filter((path) => path.startsWith(home + sep));
 }
 
 /** Ids of the processes, and of some threads, that began after another. */
@@ -102,7 +121,7 @@ function linkOf(pid: number | 'self', name: string): string {
   }
 }
 
-const filesOf = (pid: number | 'self') => namesIn(`/proc/${pid}/fd`).map((file) => linkOf(pid, `fd/${file}`));
+const filesOf = (pid: number) => namesIn(`/proc/${pid}/fd`).map((file) => linkOf(pid, `fd/${file}`));
 
 function namesIn(folder: string): string[] {
   try {

@@ -6,10 +6,13 @@ import { runCommand } from './command.ts';
 import type { Complaint, Description, Job, Reply, Request, StageJob } from './protocol.ts';
 import { Masker } from './secrets.ts';
 import { type Stage, StageError } from './stage.ts';
-import { endStragglers, newestProcess, openFilesIn, strayText } from './stragglers.ts';
+import { endStragglers, newestProcess, openFiles, openFilesIn, strayText } from './stragglers.ts';
 
 /** How often a task's progress is passed on. */
 const progressMs = 100;
+
+/** The files that this process itself needs: those that are open before it runs anything. */
+let own: ReadonlySet<string> | undefined;
 
 serve();
 
@@ -41,6 +44,7 @@ function serve(): void {
       case 'command': {
         controller = new AbortController();
         const before = newestProcess();
+        own ??= new Set(openFiles());
         const result =
           request.type === 'stage' ? await runStage(request, controller.signal) : await runCommand(request);
         const complaint = result ?? leftAtWork(request, before);
@@ -60,7 +64,7 @@ function leftAtWork({ type, folder }: Job, before: number): Complaint | null {
   } catch (thrown) {
     return { kind: 'crash', message: (thrown as Error).message };
   }
-  const [open] = type === 'stage' ? openFilesIn(home) : [];
+  const [open] = type === 'stage' ? openFilesIn(home, own!) : [];
   if (open === undefined) return null;
   const message = `ended while it held ${basename(open)} open: close it, and await that, before the stage returns`;
   return { kind: 'exception', message };

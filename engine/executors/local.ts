@@ -9,7 +9,7 @@ import { identityText, self } from '../identity.ts';
 import { launcherProgram, openLaunchers } from '../launcher.ts';
 import { readLog } from '../logs.ts';
 import type { CommandJob, Job } from '../protocol.ts';
-import { endStragglers, newestProcess } from '../stragglers.ts';
+import { endStragglers } from '../stragglers.ts';
 import { type Runner, supervised } from '../supervise.ts';
 import { openWorkers } from '../workers.ts';
 import type { Workspace } from '../workspace.ts';
@@ -68,7 +68,6 @@ export function openLocal(
   ): Promise<Ended> {
     const runner = await pool.take(held.length === 0 ? null : held.join(','));
     try {
-      const before = newestProcess();
       const startedAt = new Date();
       const begun = performance.now();
       const ending = supervised(runner, job, listener, timeoutSeconds, signal);
@@ -76,8 +75,8 @@ export function openLocal(
       listener.started(runner.log);
       const host = thisHost();
       const complaint = await ending;
-      // A process that was ended could not end what had left its process group.
-      if (!runner.isAlive) endStragglers(place.home, before, runner.pid);
+      // A process that was ended could not end what had left its process group. All of that began after it.
+      if (!runner.isAlive) endStragglers(place.home, runner.pid, runner.pid);
       const seconds = (performance.now() - begun) / 1000;
       // What a failed task has left in a GPU's memory goes with the process.
       if (complaint !== null && held.length > 0) await runner.stop();
