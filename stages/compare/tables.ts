@@ -44,7 +44,7 @@ export function performanceTable(configurations: readonly Configuration[], compa
     note: [
       `Drop: change of ${metric.label} in percent of the ${reference} run with the same ${replicate}; positive is worse.`,
       `The interval is Student's t over the paired drops at ${interval} %, for each configuration alone.`,
-      `Peak memory is that of a training step, planned and exact; 1 MB is ${megabyte.toLocaleString('en')} bytes.`,
+      `Peak memory is that of a training step, planned and exact for the program of the device that trained; 1 MB is ${megabyte.toLocaleString('en')} bytes.`,
       `Best: the smallest mean drop (of equal ones, that with the least memory). Tied for best: the smallest, and those whose difference from it, paired by ${replicate}, has a t interval that is not above zero (${interval} % for all pairs of configurations together, Bonferroni).`,
     ].join(' '),
     columns: [

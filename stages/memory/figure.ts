@@ -14,7 +14,7 @@ export function memoryComparison(planned: readonly PlannedMethod[], { batch, len
     formula: formula / 1e9,
   }));
   const models = [...new Set(rows.map(({ model }) => model))];
-  const title = 'Memory of a training step, by model and method';
+  const title = titleOf(planned);
   const subtitle = `Dots: planned peak with activations, ${batch} sequences of ${length} tokens, rank ${rank} on ${targets.join(', ')}; exact for the program. Bars: the formulas ${methods.map(({ words }) => words).join(', ')} bytes, which leave activations out. Each step of the scale is a factor of ten.`;
   const y = {
     field: 'model',
@@ -66,6 +66,23 @@ export function memoryComparison(planned: readonly PlannedMethod[], { batch, len
       ],
     },
   };
+}
+
+/** What 4 bits take off the step of LoRA, for the smallest and the largest base. */
+function titleOf(planned: readonly PlannedMethod[]): string {
+  const saved = [...new Set(planned.map(({ shape }) => shape))].flatMap((shape) => {
+    const [lora, qlora] = ['LoRA', 'QLoRA'].map((name) =>
+      planned.find((one) => one.shape === shape && one.method.name === name),
+    );
+    if (lora === undefined || qlora === undefined) return [];
+    return [{ name: shape.name, weights: lora.step.weights, percent: 100 * (1 - qlora.step.total / lora.step.total) }];
+  });
+  const bySize = saved.toSorted((a, b) => a.weights - b.weights);
+  const [least, most] = [bySize[0], bySize.at(-1)];
+  if (least === undefined || most === undefined || least === most)
+    return 'Memory of a training step, by model and method';
+  const told = ({ name, percent }: typeof least) => `${formatNumber(percent, 0)} % of LoRA's memory with ${name}`;
+  return `A 4-bit base saves ${told(least)}, ${formatNumber(most.percent, 0)} % with ${most.name}`;
 }
 
 /** The powers of ten from at or below the smallest value to at or above the largest. */

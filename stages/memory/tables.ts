@@ -55,7 +55,7 @@ export function comparisonTable(planned: readonly PlannedMethod[], setting: Sett
     name: 'memory_comparison',
     title: 'Memory of a training step: formulas and plans',
     note: [
-      `Adapters of rank ${rank} on ${targets.join(', ')}. MB are 1e6 bytes. Planned is exact for the program of this project, known without running it.`,
+      `Adapters of rank ${rank} on ${targets.join(', ')}. MB are 1e6 bytes. Planned is exact for the program of this project on a CPU, known without running it; a GPU keeps activations in 16 bits and takes less.`,
       'The formulas (p parameters, k adapted matrices of d x d, rank r) leave activations out, so the plan beside them is that of a step on one token.',
       'Full fine-tuning: 12p counts weights and gradients in 16 bits and two moments in float32. The program here trains float32 weights and keeps all gradients for their norm, 4p more.',
       'QLoRA: 0.52p counts every weight as quantized. Embeddings, the tied head, norms and biases stay in 16 bits, which weighs most in small models.',
@@ -118,7 +118,7 @@ export function rankTable(
     name: 'memory_by_rank',
     title: `Peak memory of a training step by rank, ${name}`,
     note: [
-      `Planned and exact: adapters on ${setting.targets.join(', ')}, ${setting.batch} sequences of ${setting.length} tokens; MB are 1e6 bytes.`,
+      `Planned and exact for a CPU: adapters on ${setting.targets.join(', ')}, ${setting.batch} sequences of ${setting.length} tokens; MB are 1e6 bytes.`,
       ...(others ? [`Published: ${source}. Not the same program, and what its step was is not known here.`] : []),
     ].join(' '),
     columns: [

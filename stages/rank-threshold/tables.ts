@@ -64,7 +64,7 @@ export function memoryTable(ranks: readonly MeasuredRank[], { ranks: others, sou
   return {
     name: 'memory_by_rank',
     title: 'Peak memory of a training step, by rank',
-    note: `Planned and exact for the program: weights, adapters, optimizer and activations, without the process and driver around it; 1 MB is ${megabyte.toLocaleString('en')} bytes.${others.length === 0 ? '' : ` Published: ${source}. Theirs was measured in another program and on another model than ours unless the report's head says the same; the two need not agree.`}`,
+    note: `Planned and exact for the program of the device that trained (its records name it): weights, adapters, optimizer and activations, without the process and driver around it; 1 MB is ${megabyte.toLocaleString('en')} bytes.${others.length === 0 ? '' : ` Published: ${source}. Theirs was measured in another program and on another model than ours unless the report's head says the same; the two need not agree.`}`,
     columns: [
       rankColumn,
       number('lora_mb', 'LoRA MB', 2),
