@@ -34,7 +34,7 @@ export function baseLosses(bases: readonly Base[], configurations: readonly Conf
   const subtitle = `Change in percent. Bars: without adapters, bootstrapped over examples for all bases together; with adapters, Student's t over seeds.${wide ? ' The scale is linear near 0 and logarithmic beyond 1 %.' : ''}`;
   const x = {
     type: 'quantitative' as const,
-    scale: wide ? { type: 'symlog' as const, constant: 1 } : { type: 'linear' as const, nice: false },
+    scale: wide ? { type: 'symlog' as const, constant: 1 } : { type: 'linear' as const },
     title: 'Change of held-out loss, %',
     axis: wide ? { values: [-10, -1, 0, 1, 10, 100], grid: true } : { tickCount: 6, grid: true },
   };
