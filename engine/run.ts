@@ -131,6 +131,8 @@ class Run {
   readonly #afterwards: Promise<void>[] = [];
   /** What the engine itself threw. */
   #defect: unknown = null;
+  #isPrepared = false;
+  /** How much work hangs on a task; null while there was never more than one to choose from. */
   #priorities: ReadonlyMap<string, number> | null = null;
   /** What the shared cache spares this run; asked for when the first task is found stale. */
   #ahead: Promise<ReadonlyMap<string, Known>> | null = null;
@@ -287,6 +289,9 @@ class Run {
   #queueReady(): void {
     const ready = this.#ready;
     this.#ready = [];
+    if (ready.length > 0 && ready.length + this.#active > 1) {
+      this.#priorities ??= criticalPath(this.#tasks, this.#workspace.store.catalog.all());
+    }
     this.#pools.together(() => {
       for (const stale of ready) this.#queue(stale);
     });
@@ -402,14 +407,14 @@ class Run {
 
   /** Before the first execution of the run: clears what dead runs left half-made, and says that this run is under way. */
   #prepare(): void {
-    if (this.#priorities !== null) return;
+    if (this.#isPrepared) return;
+    this.#isPrepared = true;
     const { project, store, claims } = this.#workspace;
     store.sweep();
     claims.sweep();
     sweepAttempts(project.cache);
     for (const folder of ['code', 'memo', 'runs']) sweepTemporaries(join(project.cache, folder));
     writeRun(project.cache, this.#record);
-    this.#priorities = criticalPath(this.#tasks, store.catalog.all());
   }
 
   /** Waits for room in the pools, and for another run if one has claimed the same key. */
