@@ -1,4 +1,5 @@
 /** The `pipe` command: reads the arguments, runs one command, and ends with its exit code. */
+import '../scripts/node-version.mjs';
 import { CommanderError } from 'commander';
 import { exitCodeOf, reportError } from './failure.ts';
 import { buildProgram } from './program.ts';

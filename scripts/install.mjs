@@ -1,4 +1,5 @@
 /** Makes a checkout ready: the command, the bundles of TensorFlow.js and Vega, the native addon, and `pipe` for npx. `npm ci` runs it. */
+import './node-version.mjs';
 import { mkdir, readlink, rm, symlink } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 import { buildCommand } from './build.mjs';

@@ -156,3 +156,13 @@ test('a script of the project that a command does not see is named, with what to
   expect(text).toContain('sees no scripts/score.mjs: write in: { score: { file: scripts/score.mjs } }');
   expect(text).toContain('there is no program no-such-program in PATH');
 });
+
+test.each(['18.20.8', '20.18.9'])('an old Node, %s, is told which one is wanted', async (version) => {
+  project = openProjectFolder();
+  const pretend = `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '${version}' } })`;
+  const environment = { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(pretend)}` };
+  expect(await project.pipe(['run'], environment)).toMatchObject({
+    code: 2,
+    stderr: `pipe needs Node 20.19 or newer, and this is Node ${version}\n`,
+  });
+});
