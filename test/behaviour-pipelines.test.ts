@@ -21,7 +21,7 @@ describe('the pipelines of the project', () => {
     'adapters-control adapters-rank adapters-targets base compare data diagnosis diagnostic-report evaluate evaluate-ablation evaluate-base evaluate-control evaluate-family evaluate-rank evaluate-rank-noise impact plot plot-impact plot-ranks quantization-error quantize quantize-family quantize-single ranks similarity step-times-rank step-times-targets time-rank time-targets tokens train train-control train-rank';
 
   const bits = 'base bases data evaluate-bits evaluate-untuned quantize-bits report tokens train-bits';
-  const tasks = 'base evaluate-task evaluate-task-noise quantize task-ranks task-tokens together train-task';
+  const tasks = 'base evaluate-task evaluate-task-noise plot-task quantize task-ranks task-tokens together train-task';
   const mixed =
     'base bases choose compare data evaluate evaluate-base evaluate-family evaluate-mixed evaluate-mixed-untuned fresh fresh-tokens mixed-report quantize quantize-family quantize-mixed tokens train train-mixed';
 
