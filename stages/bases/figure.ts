@@ -12,7 +12,9 @@ export function baseLosses(bases: readonly Base[], configurations: readonly Conf
   const sizes = new Map(
     bases.map(({ name, bytes, meanBits }) => [
       name,
-      `${name} (${formatNumber(meanBits, 1)} bits, ${megabytes(bytes)})`,
+      axis.name === 'bits'
+        ? `${name} bits (${megabytes(bytes)})`
+        : `${name} (${formatNumber(meanBits, 1)} bits, ${megabytes(bytes)})`,
     ]),
   );
   const row = (name: string, series: string, { value, interval }: Estimate) => ({
@@ -98,7 +100,7 @@ function titleOf(bases: readonly Base[], { name: axis, reference }: Axis): strin
   const called = axis === 'bits' ? `${reference} bits` : reference;
   const worse = bases.flatMap(({ name, percent }) => (percent !== null && percent.interval.low > 0 ? [name] : []));
   if (worse.length === 0) return `Without adapters, no base can be told to lose more than ${called}`;
-  return `Without adapters, a loss above that of ${called} can be told of ${listed(worse)}${worse.length === bases.length - 1 ? '' : ' alone'}`;
+  return `Without adapters, a loss above that of ${called} can be told of ${listed(worse)}${axis === 'bits' ? ' bits' : ''}${worse.length === bases.length - 1 ? '' : ' alone'}`;
 }
 
 function megabytes(bytes: number): string {
