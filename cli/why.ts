@@ -31,8 +31,7 @@ export function why(target: string, file: string | undefined, options: WhyOption
     }
     printFresh(tasks);
     for (const group of groupsOf(tasks, plan.tasks)) {
-      const verb = group.state === 'pending' ? 'may have to run' : group.state === 'broken' ? 'cannot run' : 'must run';
-      print(`${paint('bold', groupName(group))} ${verb}`);
+      print(`${paint('bold', groupName(group))} ${VERBS[group.state]}`);
       for (const line of group.lines) print(`  ${line}`);
     }
     // What is waited for is stale for a reason of its own, which is the one that was asked for.
@@ -43,12 +42,14 @@ export function why(target: string, file: string | undefined, options: WhyOption
       plan.tasks.filter(({ task }) => upstream.has(task.id)),
       plan.tasks,
     )) {
-      print(`because ${paint('bold', groupName(group))} must run`);
+      print(`because ${paint('bold', groupName(group))} ${VERBS[group.state]}`);
       for (const line of group.lines) print(`  ${line}`);
     }
     return 0;
   });
 }
+
+const VERBS = { pending: 'may have to run', broken: 'cannot run', stale: 'must run' } as const;
 
 function printFresh(tasks: readonly PlannedTask[]): void {
   const fresh = tasks.filter((planned) => planned.state === 'fresh');

@@ -302,7 +302,8 @@ class Run {
     for (const task of this.#tasks) {
       const problem = isFinal(this.#states.of(task.id)) ? null : brokenBecause(task, this.#facts);
       if (problem === null) continue;
-      const message = `task ${task.id} cannot run: ${problem}`;
+      const { file, line } = task.location;
+      const message = `task ${task.id} cannot run: ${problem} (${file}:${line})`;
       this.#fail(task.id, null, { kind: 'input-changed', message }, null, []);
     }
   }

@@ -21,6 +21,7 @@ test('a secret that is not set is told before anything starts, once for all task
   const { stdout, code } = await project.pipe(['run']);
   expect(code).toBe(1);
   expect(stdout.match(/PIPE_TEST_TOKEN is not set/g)).toHaveLength(1);
+  expect(stdout.replaceAll('\n', ' ')).toContain('`export PIPE_TEST_TOKEN=...` (pipelines/p.yaml:3)');
   expect(stdout).toContain('3 failed, 2 not run');
   expect(stdout).toContain('failed: fetch (3 tasks)');
   expect(stdout).toContain('not run: after, slow');
