@@ -136,8 +136,10 @@ export function openLaunchers(program: string, folder: string, prefix: string): 
   };
   return {
     async take() {
-      const known = idle.pop();
-      if (known !== undefined) return known;
+      for (let known = idle.pop(); known !== undefined; known = idle.pop()) {
+        if (known.isAlive) return known;
+        forget(known);
+      }
       started += 1;
       mkdirSync(folder, { recursive: true });
       const launcher = startLauncher(program, join(folder, `${prefix}-launcher-${started}.log`));

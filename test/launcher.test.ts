@@ -80,6 +80,34 @@ test.runIf(hasLauncher)(
   },
 );
 
+test.runIf(hasLauncher)(
+  'a launcher that is killed fails its task, what it had started ends, and the next one goes on',
+  async () => {
+    const folder = folderWith({});
+    const pidFile = join(folder.root, 'pid');
+    folder.write(
+      'pipelines/orphan.yaml',
+      `stages:
+  orphan:
+    run: |
+      [ -e ${pidFile} ] && exit
+      echo $$ > ${pidFile}
+      kill -KILL $PPID
+      exec sleep 600
+    shell: true
+    retry: 1
+    out: {}
+`,
+    );
+    const { code, lines, out } = await runPipe(folder.root, ['run', '--json']);
+    expect(code, out).toBe(0);
+    const retried = eventsIn(lines).find(({ type }) => type === 'task-retried');
+    const message = expect.stringMatching(/the process that started it ended with SIGKILL/);
+    expect(retried).toMatchObject({ failure: { kind: 'crash', message } });
+    expect(isThere(readIf(pidFile).trim())).toBe(false);
+  },
+);
+
 function readIf(path: string): string {
   return existsSync(path) ? readFileSync(path, 'utf8') : '';
 }

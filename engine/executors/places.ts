@@ -3,6 +3,7 @@ import { lstatSync, readdirSync, renameSync, unlinkSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { inputPrefix } from '../attempt.ts';
+import { errorCode } from '../errors.ts';
 import type { Place } from '../executor.ts';
 import { removeTree } from '../store.ts';
 import { makeFolderWith } from '../whole.ts';
@@ -38,8 +39,7 @@ export function openPlaces(name: () => string): Places {
           const shape = shapeOf(folders);
           const at = spares.findLastIndex((spare) => spare.shape === shape);
           const [spare] = at === -1 ? [] : spares.splice(at, 1);
-          if (spare === undefined) makeFolderWith(home, folders);
-          else renameSync(spare.home, home);
+          if (spare === undefined || !isRenamed(spare.home, home)) makeFolderWith(home, folders);
           made = { shape, mode: spare?.mode ?? lstatSync(home).mode };
         },
         async leave(wentWell) {
@@ -57,6 +57,17 @@ export function openPlaces(name: () => string): Places {
       await Promise.all(spares.splice(0).map(({ home }) => removeThoroughly(home)));
     },
   };
+}
+
+/** Renames a folder. @returns whether it was there: somebody may have cleared the cache. */
+function isRenamed(from: string, to: string): boolean {
+  try {
+    renameSync(from, to);
+    return true;
+  } catch (thrown) {
+    if (errorCode(thrown) !== 'ENOENT') throw thrown;
+    return false;
+  }
 }
 
 /** Takes out the links to inputs. @returns whether nothing is left but the folders as they were made. */
