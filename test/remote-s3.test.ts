@@ -54,7 +54,7 @@ if (missing !== null) {
 describe.skipIf(missing !== null)('S3', () => {
   beforeAll(async () => {
     const port = await freePort();
-    execFileSync(script, ['up', home, String(port)], { stdio: 'inherit' });
+    execFileSync(script, ['up', home, String(port)], { stdio: 'inherit', timeout: 100_000 });
     endpoint = `http://127.0.0.1:${port}`;
     client = new S3Client({
       endpoint,

@@ -4,7 +4,7 @@
 # testsecret. The monitor listens on PORT + 1. Nothing outlives `down`. Debian: ceph-mon, ceph-osd, radosgw, ceph-common.
 set -euo pipefail
 dir=$2
-ceph="ceph -c $dir/ceph.conf"
+ceph="timeout 60 ceph -c $dir/ceph.conf"
 
 daemons() { for name in client.rgw osd.0 mon.a; do [ ! -s "$dir/run/$name.pid" ] || cat "$dir/run/$name.pid"; done; }
 
@@ -17,6 +17,12 @@ until_it_does() {
   echo "rgw.sh: gave up waiting for: $*" >&2
   cat "$dir/log/waiting" >&2
   return 1
+}
+
+# An OSD that asks the monitor for something before it knows the cluster's fsid is refused and ends: it is started again.
+osd_is_up() {
+  kill -0 "$(cat "$dir/run/osd.0.pid")" || ceph-osd -c "$dir/ceph.conf" -i 0
+  $ceph osd stat | grep -q '1 up'
 }
 
 case $1 in
@@ -59,20 +65,19 @@ rgw dns name = 127.0.0.1
 rgw enable usage log = false
 END
   : > "$dir/keyring"
-  {
-    monmaptool --create --clobber --fsid "$(sed -n 's/^fsid = //p' "$dir/ceph.conf")" --addv a "[v1:127.0.0.1:$((port + 1))]" "$dir/monmap"
-    ceph-mon -c "$dir/ceph.conf" -i a --mkfs --monmap "$dir/monmap" --keyring "$dir/keyring"
-    ceph-mon -c "$dir/ceph.conf" -i a
-    osd=$(cat /proc/sys/kernel/random/uuid)
-    $ceph osd new "$osd" 0
-    ceph-osd -c "$dir/ceph.conf" -i 0 --mkfs --osd-uuid "$osd"
-    ceph-osd -c "$dir/ceph.conf" -i 0
-    $ceph osd crush add osd.0 1.0 root=default host=h
-    until_it_does sh -c "$ceph osd stat | grep -q '1 up'"
-    radosgw -c "$dir/ceph.conf" -n client.rgw
-    until_it_does curl -s "http://127.0.0.1:$port/"
-    radosgw-admin -c "$dir/ceph.conf" user create --uid t --display-name t --access-key test --secret testsecret
-  } > "$dir/log/up.log" 2>&1 || { cat "$dir/log/up.log" >&2; exit 1; }
+  exec 3>&2 > "$dir/log/up.log" 2>&1
+  trap '[ $? = 0 ] || cat "$dir/log/up.log" >&3' EXIT
+  monmaptool --create --clobber --fsid "$(sed -n 's/^fsid = //p' "$dir/ceph.conf")" --addv a "[v1:127.0.0.1:$((port + 1))]" "$dir/monmap"
+  ceph-mon -c "$dir/ceph.conf" -i a --mkfs --monmap "$dir/monmap" --keyring "$dir/keyring"
+  ceph-mon -c "$dir/ceph.conf" -i a
+  osd=$(cat /proc/sys/kernel/random/uuid)
+  $ceph osd new "$osd" 0
+  ceph-osd -c "$dir/ceph.conf" -i 0 --mkfs --osd-uuid "$osd"
+  $ceph osd crush add osd.0 1.0 root=default host=h
+  until_it_does osd_is_up
+  radosgw -c "$dir/ceph.conf" -n client.rgw
+  until_it_does curl -s "http://127.0.0.1:$port/"
+  timeout 60 radosgw-admin -c "$dir/ceph.conf" user create --uid t --display-name t --access-key test --secret testsecret
   ;;
 down)
   pids=$(daemons)
