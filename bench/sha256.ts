@@ -3,8 +3,9 @@ import { createHash } from 'node:crypto';
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { concurrently } from '../engine/concurrently.ts';
 import { openDigester } from '../engine/digest.ts';
-import { digestFile, inTurns } from '../engine/hashing.ts';
+import { digestFile } from '../engine/hashing.ts';
 import { openMemo } from '../engine/memo.ts';
 import { type Figure, ratesOf, type Subject, sampleOf, takeTurns } from './figure.ts';
 
@@ -68,7 +69,7 @@ async function measure(rounds: number): Promise<Figure[]> {
 /** The digests of two files, as the engine finds those of several. */
 async function digestBoth(...paths: [string, string]): Promise<string[]> {
   const digests: string[] = [];
-  await inTurns(paths, async (path) => {
+  await concurrently(paths, async (path) => {
     digests.push(await digestFile(path));
   });
   return digests;

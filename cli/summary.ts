@@ -10,8 +10,10 @@ export class Summary {
   #run = '';
   readonly #published: string[] = [];
   readonly #failed = new Set<string>();
-  /** Not run -> why. */
-  readonly #skipped = new Map<string, string>();
+  /** What was not run. */
+  readonly #skipped = new Set<string>();
+  /** Whether some of it would have run with `-k`. */
+  #couldGoOn = false;
   /** Tasks that other runs are at. */
   readonly #elsewhere = new Set<string>();
   readonly #runs = new Set<string>();
@@ -35,7 +37,8 @@ export class Summary {
         this.#failed.add(event.task);
         return null;
       case 'task-skipped':
-        this.#skipped.set(event.task, event.because);
+        this.#skipped.add(event.task);
+        if (event.behind === null) this.#couldGoOn = true;
         return null;
       case 'task-done':
         if (this.isByOthers(event)) this.#byOthers += 1;
@@ -95,10 +98,8 @@ export class Summary {
   #losses(): readonly string[] {
     const lines: string[] = [];
     if (this.#failed.size > 1) lines.push(`  failed: ${listed(byStage(this.#failed))}`);
-    if (this.#skipped.size > 0) lines.push(`  not run: ${listed(byStage(this.#skipped.keys()))}`);
-    const isBehind = (because: string) => this.#failed.has(because.replace(/ failed$/, ''));
-    if (![...this.#skipped.values()].every(isBehind))
-      lines.push('  -k goes on with what does not depend on a failed task');
+    if (this.#skipped.size > 0) lines.push(`  not run: ${listed(byStage(this.#skipped))}`);
+    if (this.#couldGoOn) lines.push('  -k goes on with what does not depend on a failed task');
     return lines;
   }
 }

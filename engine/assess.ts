@@ -2,10 +2,10 @@
 
 import { ancestryText } from './ancestry.ts';
 import type { Code } from './code.ts';
+import { concurrently } from './concurrently.ts';
 import { sha256 } from './digest.ts';
 import { messageOf } from './errors.ts';
 import type { Task } from './graph.ts';
-import { inTurns } from './hashing.ts';
 import { manifestKey, manifestOf } from './manifest.ts';
 import type { Result } from './publish.ts';
 import type { Artifact, Digest, Manifest, TaskRecord } from './record.ts';
@@ -45,7 +45,7 @@ export async function readFacts(workspace: Workspace, tasks: readonly Task[]): P
   for (const module of modules) code.set(module, await workspace.stages.code(module));
   const files = new Map<string, Artifact>();
   const unreadable = new Map<string, string>();
-  await inTurns(paths, async (path) => {
+  await concurrently(paths, async (path) => {
     try {
       files.set(path, await workspace.digester.of(path));
     } catch (thrown) {

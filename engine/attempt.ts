@@ -13,10 +13,10 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join, relative, sep } from 'node:path';
+import { concurrently } from './concurrently.ts';
 import type { Failure } from './events.ts';
 import type { Place } from './executor.ts';
 import type { Task } from './graph.ts';
-import { inTurns } from './hashing.ts';
 import { isAlive, parseIdentity } from './identity.ts';
 import { isHeldBy, overlapOf, pathProblem } from './paths.ts';
 import type { Artifact } from './record.ts';
@@ -170,7 +170,7 @@ export async function collectOutputs(
     }
     settleLinks(name, path, stat!, attempt.folder);
   }
-  await inTurns(written, async ([name, path, stat]) => {
+  await concurrently(written, async ([name, path, stat]) => {
     artifacts[name] = stat!.isDirectory() ? await deposit.adoptFolder(path) : await deposit.adoptFile(path);
   });
   // In the order in which they are declared, whichever was digested first.

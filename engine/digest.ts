@@ -2,8 +2,9 @@
 import { hash } from 'node:crypto';
 import { lstatSync, readdirSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
+import { concurrently } from './concurrently.ts';
 import { errorCode } from './errors.ts';
-import { digestFile, inTurns } from './hashing.ts';
+import { digestFile } from './hashing.ts';
 import type { Memo } from './memo.ts';
 import type { Artifact, Digest } from './record.ts';
 
@@ -171,7 +172,7 @@ export function openDigester(memo: Memo): Digester {
       if (!stat.isDirectory()) throw new Error(`${path} is neither a file nor a folder`);
       const entries: FolderEntry[] = [];
       let bytes = 0;
-      await inTurns(walk(path), async (name) => {
+      await concurrently(walk(path), async (name) => {
         if (name.endsWith('/')) {
           entries.push({ path: name, digest: null, bytes: 0 });
           return;

@@ -91,7 +91,13 @@ export type EventBody =
       readonly tail: readonly string[];
       readonly log: string | null;
     }
-  | { readonly type: 'task-skipped'; readonly task: string; readonly because: string }
+  | {
+      readonly type: 'task-skipped';
+      readonly task: string;
+      readonly because: string;
+      /** The failed task that it depends on, if that is why. */
+      readonly behind: string | null;
+    }
   | { readonly type: 'published'; readonly path: string; readonly task: string; readonly artifact: string }
   | { readonly type: 'unpublished'; readonly path: string }
   | { readonly type: 'quarantined'; readonly path: string; readonly problem: string }

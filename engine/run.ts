@@ -4,13 +4,13 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { brokenBecause, type Facts, identify, readFacts } from './assess.ts';
 import { sweepAttempts } from './attempt.ts';
-import { messageOf } from './errors.ts';
 import { type Emit, type EventBody, type Failure, type RunCounts, type RunStatus, stamped } from './events.ts';
 import { type Ending, execute } from './execute.ts';
 import type { Executor, OrderListener } from './executor.ts';
 import { type ExecutorName, openExecutor } from './executors/open.ts';
 import type { Graph, Resources, Task } from './graph.ts';
 import { type Journal, openJournal } from './journal.ts';
+import { Outcomes, type TaskFailure } from './outcomes.ts';
 import { explainer, forcedTasks, type PlanOptions } from './plan.ts';
 import { granted, openPools, type Pools, type Vacate } from './pools.ts';
 import { enterRun } from './presence.ts';
@@ -18,7 +18,7 @@ import { criticalPath } from './priority.ts';
 import { publish, type Result } from './publish.ts';
 import type { Digest, Manifest, TaskRecord } from './record.ts';
 import type { Known } from './remote/ahead.ts';
-import { beginRun, keepLog, keepRun, type RunRecord, type TaskOutcome, writeRun } from './runs.ts';
+import { beginRun, keepRun, type RunRecord, writeRun } from './runs.ts';
 import { producersOf, selectTasks } from './select.ts';
 import { isFinal, States } from './state.ts';
 import { sweepTemporaries } from './whole.ts';
@@ -43,7 +43,7 @@ export interface RunOutcome {
   readonly status: RunStatus;
   readonly counts: RunCounts;
   readonly seconds: number;
-  readonly failures: readonly { readonly task: string; readonly failure: Failure; readonly log: string | null }[];
+  readonly failures: readonly TaskFailure[];
 }
 
 /**
@@ -113,9 +113,7 @@ class Run {
   readonly #controller = new AbortController();
   /** What interrupts the run from outside. */
   readonly #interruption: AbortSignal;
-  readonly #results = new Map<string, Result>();
-  readonly #outcomes = new Map<string, TaskOutcome>();
-  readonly #failures: { task: string; failure: Failure; log: string | null }[] = [];
+  readonly #outcomes: Outcomes;
   /** Task -> those that take its artifacts or need it. */
   readonly #dependents = new Map<string, Task[]>();
   readonly #stale = new Map<string, Stale>();
@@ -169,6 +167,7 @@ class Run {
       say(body);
     };
     this.#states = new States((task, from, to) => say({ type: 'task-state', task, from, to }));
+    this.#outcomes = new Outcomes(this.#states, workspace.project.cache, record.id, this.#say);
     this.#executor = executor;
     this.#pools = openPools(this.#executor.total, this.#executor.jobs);
     this.#explain = explainer(workspace, graph, facts);
@@ -236,32 +235,30 @@ class Run {
     for (const { id } of this.#tasks)
       if (!isFinal(this.#states.of(id))) this.#skip(id, this.#stopped ?? 'it was never reached');
 
-    const counts = this.#counts();
+    const counts = this.#outcomes.counts(this.#tasks.length);
     const ended: RunStatus =
       this.#stopped === 'the run was interrupted' ? 'interrupted' : counts.failed > 0 ? 'failed' : 'done';
     const whole = ended === 'done' && this.#tasks.length === this.#graph.tasks.length;
     const { project, store } = this.#workspace;
-    const resultOf = (task: string) => this.#results.get(task) ?? null;
+    const resultOf = (task: string) => this.#outcomes.results.get(task) ?? null;
     const mayLink = await linkingOf(project.root);
     const damaged = await publish(project.results, store, this.#graph, resultOf, mayLink, whole, say);
     for (const { task, artifact } of damaged) {
       const message = `its artifact \`${artifact}\` is damaged in the store and was not published. It has been put aside; run again, and ${task} is recomputed.`;
-      this.#failures.push({ task, failure: { kind: 'store', message }, log: null });
-      say({ type: 'warning', task, message });
+      this.#outcomes.damaged(task, message);
     }
     const status = ended === 'done' && damaged.length > 0 ? 'failed' : ended;
-    const tasks = Object.fromEntries(this.#outcomes);
     this.#journal.flush();
     keepRun(project.cache, this.#workspace.memo, {
       ...this.#record,
       finishedAt: new Date().toISOString(),
       status,
-      tasks,
+      tasks: this.#outcomes.tasks,
     });
     this.#workspace.save();
     // Only where it was opened has it anything to finish.
     if (this.#ahead !== null) await (await this.#workspace.shared())?.finish(this.#interruption);
-    return { run: this.#record.id, status, counts, failures: this.#failures };
+    return { run: this.#record.id, status, counts, failures: this.#outcomes.failures };
   }
 
   async #begin(): Promise<void> {
@@ -322,23 +319,23 @@ class Run {
     if (this.#states.of(id) !== 'Wanted') return false;
     const known = this.#stale.get(id);
     if (known === undefined) {
-      if (!producersOf(task).every((producer) => this.#results.has(producer))) return false;
+      if (!producersOf(task).every((producer) => this.#outcomes.results.has(producer))) return false;
       const { manifest, key } = identify(
         this.#workspace,
         task,
         this.#facts,
-        (producer) => this.#results.get(producer)!,
+        (producer) => this.#outcomes.results.get(producer)!,
       );
       const { catalog } = this.#workspace.store;
       const entry = catalog.find(key);
       if (entry !== null && !this.#forced.has(id)) {
         this.#states.move(id, 'Ready');
-        this.#cached(task, { key, outputs: entry.outputs });
+        this.#outcomes.cached(task.id, { key, outputs: entry.outputs });
         return true;
       }
       this.#stale.set(id, { task, key, manifest, isForced: entry !== null });
     }
-    if (this.#stopped !== null || !task.needs.every((needed) => this.#results.has(needed))) return false;
+    if (this.#stopped !== null || !task.needs.every((needed) => this.#outcomes.results.has(needed))) return false;
     this.#states.move(id, 'Ready');
     this.#ready.push(this.#stale.get(id)!);
     return false;
@@ -396,7 +393,7 @@ class Run {
 
   /** Goes on with a result of the shared cache. */
   #shared(task: Task, { key, outputs }: Result): void {
-    this.#cached(task, { key, outputs });
+    this.#outcomes.cached(task.id, { key, outputs });
     this.#considerDependents(task);
   }
 
@@ -509,7 +506,7 @@ class Run {
         resources,
         run: this.#record.id,
         fresh: isForced || attempt > 1,
-        producer: (id) => ({ task: this.#byId.get(id)!, result: this.#results.get(id)! }),
+        producer: (id) => ({ task: this.#byId.get(id)!, result: this.#outcomes.results.get(id)! }),
         signal: this.#controller.signal,
         // What waits for the result is to start before what has a lower priority. Should the disk refuse the result, the next attempt
         // is one more than there are jobs.
@@ -532,10 +529,7 @@ class Run {
   }
 
   #done(task: Task, result: Result, origin: 'executed' | 'shared', seconds: number): void {
-    this.#results.set(task.id, result);
-    this.#outcomes.set(task.id, { outcome: origin, key: result.key, seconds, log: null });
-    this.#states.move(task.id, 'Done');
-    this.#say({ type: 'task-done', task: task.id, key: result.key, seconds, origin, outputs: result.outputs });
+    this.#outcomes.done(task.id, result, origin, seconds);
     this.#considerDependents(task);
   }
 
@@ -544,60 +538,29 @@ class Run {
     this.#queueReady();
   }
 
-  /** A task whose result is there without its being executed. */
-  #cached({ id }: Task, result: Result): void {
-    this.#results.set(id, result);
-    this.#outcomes.set(id, { outcome: 'cached', key: result.key, seconds: null, log: null });
-    this.#states.move(id, 'Done');
-    this.#say({ type: 'task-cached', task: id, key: result.key });
-  }
-
   /** Sends what was executed to the shared cache while the run goes on. */
   async #offer(record: TaskRecord): Promise<void> {
     if (this.#workspace.mayShare) (await this.#workspace.shared())?.offer(record);
   }
 
   #fail(id: string, key: Digest | null, failure: Failure, log: Buffer | null, tail: readonly string[]): void {
-    const kept = log === null ? null : this.#keepLog(id, log);
-    this.#states.move(id, 'Failed');
-    this.#outcomes.set(id, { outcome: 'failed', key, seconds: null, log: kept, message: failure.message });
-    const path = kept === null ? null : join(this.#workspace.project.cache, kept);
-    this.#failures.push({ task: id, failure, log: path });
-    this.#say({ type: 'task-failed', task: id, failure, tail, log: path });
+    this.#outcomes.failed(id, key, failure, log, tail);
     if (!this.#keepGoing) this.#stopped ??= `the run stopped when ${id} failed`;
-    this.#skipDependents(id, `${id} failed`);
+    this.#skipDependents(id);
   }
 
-  #skipDependents(id: string, because: string): void {
-    const open = [id];
+  #skipDependents(failed: string): void {
+    const open = [failed];
     for (let next = open.pop(); next !== undefined; next = open.pop()) {
       for (const { id: dependent } of this.#dependents.get(next) ?? []) {
         if (isFinal(this.#states.of(dependent))) continue;
-        this.#skip(dependent, because);
+        this.#outcomes.skipped(dependent, `${failed} failed`, failed);
         open.push(dependent);
       }
     }
   }
 
   #skip(id: string, because: string): void {
-    this.#states.move(id, 'Skipped');
-    this.#outcomes.set(id, { outcome: 'skipped', key: null, seconds: null, log: null, message: because });
-    this.#say({ type: 'task-skipped', task: id, because });
-  }
-
-  /** Keeps the log of a failed task. @returns its path relative to the cache, or null when the disk refuses it. */
-  #keepLog(id: string, log: Buffer): string | null {
-    try {
-      return keepLog(this.#workspace.project.cache, this.#record.id, id, log);
-    } catch (thrown) {
-      this.#say({ type: 'warning', task: id, message: `the log could not be kept: ${messageOf(thrown)}` });
-      return null;
-    }
-  }
-
-  #counts(): RunCounts {
-    const counts = { wanted: this.#tasks.length, executed: 0, cached: 0, shared: 0, failed: 0, skipped: 0 };
-    for (const { outcome } of this.#outcomes.values()) counts[outcome] += 1;
-    return counts;
+    this.#outcomes.skipped(id, because, null);
   }
 }

@@ -90,13 +90,10 @@ export class SchemaChecker {
 
   /** Checks a value that is in no file. @returns what is wrong, one line each: `params.rank.type: must be one of ...` */
   problemsOf(schema: object, value: unknown): readonly string[] {
-    return this.#check(this.#ajv.compile(schema), value).map(
-      ({ path, message, hint }) =>
-        `${path
-          .map((step) => `${step}.`)
-          .join('')
-          .replace(/\.$/, ': ')}${message}${hint?.startsWith('did') ? `: ${hint}` : ''}`,
-    );
+    return this.#check(this.#ajv.compile(schema), value).map(({ path, message, hint }) => {
+      const said = hint === null ? message : `${message} (${hint})`;
+      return path.length === 0 ? said : `${path.join('.')}: ${said}`;
+    });
   }
 
   #check(validate: ValidateFunction, value: unknown): readonly Finding[] {

@@ -21,10 +21,11 @@ import {
 import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { blobsOf, type Catalog, type Entry, openCatalog } from './catalog.ts';
+import { concurrently } from './concurrently.ts';
 import { type FolderEntry, listingOf, parseListing, sha256, walk } from './digest.ts';
 import { errorCode, messageOf } from './errors.ts';
 import type { EventBody } from './events.ts';
-import { digestFile, inTurns } from './hashing.ts';
+import { digestFile } from './hashing.ts';
 import { identityText, isAlive, parseIdentity, self } from './identity.ts';
 import type { Memo } from './memo.ts';
 import { readPromisedRecord } from './promises.ts';
@@ -255,7 +256,7 @@ export function openStore(cache: string, memo: Memo, say: (body: EventBody) => v
     async function adoptFolder(path: string): Promise<Artifact> {
       const entries: FolderEntry[] = [];
       let bytes = 0;
-      await inTurns(walk(path), async (name) => {
+      await concurrently(walk(path), async (name) => {
         if (name.endsWith('/')) entries.push({ path: name, digest: null, bytes: 0 });
         else {
           const artifact = await adoptFile(join(path, name));

@@ -3,8 +3,9 @@ import { readFileSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { shards } from './catalog.ts';
 import { parseChecked } from './checked.ts';
+import { concurrently } from './concurrently.ts';
 import { errorCode, messageOf } from './errors.ts';
-import { digestFile, inTurns } from './hashing.ts';
+import { digestFile } from './hashing.ts';
 import { isWholeBundle } from './modules.ts';
 import { type Digest, differingOutputs, type TaskRecord } from './record.ts';
 import { parseRecord } from './record_text.ts';
@@ -65,7 +66,7 @@ export async function verify(
     return verdict;
   }
 
-  await inTurns(namesInShards(join(cache, 'cas'), progress), async (name) => {
+  await concurrently(namesInShards(join(cache, 'cas'), progress), async (name) => {
     await isSound(name);
   });
 

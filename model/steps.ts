@@ -134,6 +134,25 @@ export function decodeStep(options: Frozen & { batch: number; capacity: number }
   };
 }
 
+/**
+ * Quantizes n numbers to codes of four bits (QLoRA: Dettmers et al. 2023, section 3), in blocks that share a scale.
+ *
+ * Inputs: w [n], finite; thresholds [15], `codeThresholds` of a codebook. Outputs: absmax [n / block] and codes, uint8 [n / 2].
+ */
+export function quantizationStep({
+  n,
+  block,
+}: {
+  readonly n: number;
+  readonly block: number;
+}): Step<'absmax' | 'codes'> {
+  return (scope) => {
+    const w = scope.input('w', [n], 'float32');
+    const absmax = nf4Absmax(w, block);
+    return { absmax, codes: nf4Codes(w, absmax, scope.input('thresholds', [thresholdCount], 'float32'), block) };
+  };
+}
+
 /** The logits [rows, V] of an input `hidden`, by a table `wte.weight`, both with a prefix to their names. */
 function head(scope: Scope, rows: number, { width, vocabSize }: Gpt2Config, prefix: string): Tensor {
   const hidden = scope.input(`${prefix}hidden`, [rows, width], 'float32');
@@ -177,24 +196,5 @@ function trainedWeights(scope: Scope, parameters: Parameter[]): Gpt2Weights {
       const bias = tensor(`${name}.bias`, [outFeatures]);
       return (x) => linear(x, weight, bias);
     },
-  };
-}
-
-/**
- * Quantizes n numbers to codes of four bits (QLoRA: Dettmers et al. 2023, section 3), in blocks that share a scale.
- *
- * Inputs: w [n], finite; thresholds [15], `codeThresholds` of a codebook. Outputs: absmax [n / block] and codes, uint8 [n / 2].
- */
-export function quantizationStep({
-  n,
-  block,
-}: {
-  readonly n: number;
-  readonly block: number;
-}): Step<'absmax' | 'codes'> {
-  return (scope) => {
-    const w = scope.input('w', [n], 'float32');
-    const absmax = nf4Absmax(w, block);
-    return { absmax, codes: nf4Codes(w, absmax, scope.input('thresholds', [thresholdCount], 'float32'), block) };
   };
 }

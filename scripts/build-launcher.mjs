@@ -27,8 +27,11 @@ export async function buildLauncher() {
     await rename(temporary, program);
     await writeFile(temporary, text);
     await rename(temporary, madeFrom);
-  } catch {
+  } catch (error) {
     await rm(program, { force: true });
+    // Without a compiler there is none, which the native addon's build tells.
+    if (error.code !== 'ENOENT')
+      console.error(`pipe: no launcher, worker processes run commands\n${error.stderr ?? error}`);
   } finally {
     await rm(temporary, { force: true });
   }

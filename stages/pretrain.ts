@@ -67,7 +67,7 @@ export default defineStage({
     refuseShortText(data.splits, length);
 
     const names = [...weightShapes(config).keys()];
-    const plans = pretrainingPlans({ config, batch, length }, { device: context.device, precision });
+    const plans = pretrainingPlans({ config, batch, length }, context.device === 'cuda' ? precision : undefined);
     const { training, heldOut } = await sayingWhatFits(plans, async () => {
       const step = pretrainingStep({ config, batch, length, adamw: adamW(params, params.beta2) });
       const training = await loadStep('pretraining step', step, context, { precision });

@@ -4,7 +4,8 @@ import { createHash } from 'node:crypto';
 import { closeSync, mkdirSync, openSync, readFileSync, rmSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { digestFile, inTurns } from '../engine/hashing.ts';
+import { concurrently } from '../engine/concurrently.ts';
+import { digestFile } from '../engine/hashing.ts';
 import { meeting, missingShim } from './faults/shim.ts';
 import { soundRecords } from './faults/subject.ts';
 import { type CommandProject, openProjectFolder, repository } from './support/checkout.ts';
@@ -101,11 +102,11 @@ test('more files than cores, more than once, each by its own digest', { timeout:
   const digestOf = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
   const paths = names.map((name) => join(project.root, 'data', name));
   const found = new Map<string, string>();
-  await inTurns([...paths, ...paths], async (path) => {
+  await concurrently([...paths, ...paths], async (path) => {
     found.set(path, await digestFile(path));
   });
   expect(Object.fromEntries(found)).toEqual(Object.fromEntries(paths.map((path) => [path, digestOf(path)])));
-  const withAbsent = inTurns([...paths, join(project.root, 'absent')], async (path) => {
+  const withAbsent = concurrently([...paths, join(project.root, 'absent')], async (path) => {
     await digestFile(path);
   });
   await expect(withAbsent).rejects.toThrow('ENOENT');

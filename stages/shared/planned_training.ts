@@ -5,7 +5,6 @@ import type { Gpt2Config } from '../../model/config.ts';
 import type { LoraConfig } from '../../model/lora.ts';
 import type { Matrices, Matrix } from '../../model/matrix.ts';
 import { loraTrainingStep, lossStep, pretrainingStep } from '../../model/steps.ts';
-import type { Precision as GpuPrecision } from '../../native/addon.ts';
 import { adamW } from './training.ts';
 
 /** How a base is stored: LoRA's in 16 bits, QLoRA's matrices in NF4 with double quantization. */
@@ -81,7 +80,7 @@ export interface PlannedPretraining {
  * What `pretrain` takes: as `footprint`.
  * @param gpu what its products are multiplied in on a GPU; undefined on the CPU.
  */
-export function pretrainingFootprint(sizes: PlannedPretraining, gpu?: GpuPrecision): Footprint {
+export function pretrainingFootprint(sizes: PlannedPretraining, gpu: Target['gpu']): Footprint {
   const training = plannedPeak(
     'pretraining step',
     pretrainingStep({ ...sizes, adamw: anyAdamW }),

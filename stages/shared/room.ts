@@ -3,7 +3,6 @@ import { availableMemory } from '../../compile/available_memory.ts';
 import type { Target } from '../../compile/optimize.ts';
 import type { Rematerialization } from '../../compile/passes/rematerialize.ts';
 import { StageError } from '../../engine/stage.ts';
-import type { Precision } from '../../native/addon.ts';
 import { NoRoom } from './executables.ts';
 import { gigabytes } from './format.ts';
 import { largestWithin } from './largest.ts';
@@ -76,47 +75,43 @@ export function plansOf(asked: Asked): Plans {
   };
 }
 
-/** What `pretrain` can say: of its settings the batch and the length of sequences. */
-export function pretrainingPlans(
-  sizes: PlannedPretraining,
-  { device, precision }: { readonly device: 'cpu' | 'cuda'; readonly precision: Precision },
-): Plans {
-  const takes = (changed: Partial<PlannedPretraining>) =>
-    pretrainingFootprint({ ...sizes, ...changed }, device === 'cuda' ? precision : undefined);
+/**
+ * What `pretrain` can say: of its settings the batch and the length of sequences.
+ * @param gpu what its products are multiplied in on a GPU; undefined on the CPU.
+ */
+export function pretrainingPlans(sizes: PlannedPretraining, gpu: Target['gpu']): Plans {
+  const takes = (changed: Partial<PlannedPretraining>) => pretrainingFootprint({ ...sizes, ...changed }, gpu);
   const total = (changed: Partial<PlannedPretraining>) => takes(changed).total;
   return {
     stage: 'pretrain',
-    device,
+    device: gpu === undefined ? 'cpu' : 'cuda',
     takes: () => takes({}),
-    fitting: (free) => [
-      ...most(
-        total,
-        free,
-        sizes.batch - 1,
-        (n) => ({ batch: n }),
-        (n) => `batch: ${n}`,
-      ),
-      ...most(
-        total,
-        free,
-        sizes.length - 1,
-        (n) => ({ length: n }),
-        (n) => `length: ${n}`,
-      ),
-    ],
+    fitting: (free) =>
+      [
+        ...largest(total, free, sizes.batch - 1, (batch) => ({ batch })),
+        ...largest(total, free, sizes.length - 1, (length) => ({ length })),
+      ].map((changed) => ({ setting: settingText(changed), bytes: total(changed) })),
   };
 }
 
-/** The largest number up to `limit` whose setting fits, as its words. */
-function most<Changed>(
-  total: (changed: Changed) => number,
+/** The change by the largest number up to `limit` with which no more is taken than is free; none if there is none. */
+function largest<Change>(
+  total: (changed: Change) => number,
   free: number,
   limit: number,
-  changed: (n: number) => Changed,
-  setting: (n: number) => string,
-): Fitting[] {
-  const n = largestWithin((n) => total(changed(n)), free, limit);
-  return n === 0 ? [] : [{ setting: setting(n), bytes: total(changed(n)) }];
+  change: (n: number) => Change,
+): Change[] {
+  const n = largestWithin((number) => total(change(number)), free, limit);
+  return n === 0 ? [] : [change(n)];
+}
+
+type Changed = Partial<PlannedTraining> & { readonly rematerialize?: Rematerialization };
+
+/** A change in the words of a pipeline; the base is another stage's. */
+function settingText(changed: Changed): string {
+  return Object.entries(changed)
+    .map(([name, value]) => (name === 'matrices' ? 'a base in precision nf4' : `${name}: ${[value].flat().join('+')}`))
+    .join(', ');
 }
 
 /**
@@ -124,52 +119,30 @@ function most<Changed>(
  * matrices, a base in 4 bits. Where none does, the first and the last together with the largest batch; then with rank 1 too.
  */
 export function settingsThatFit(asked: Asked, free: number): Fitting[] {
-  const { batch, rank, targets } = asked.training;
-  const again = asked.rematerialize !== 'block';
-  const fourBits = !asked.quantized && asked.training.config.width % storages.nf4.block === 0;
-  const takes = (changed: Changed) => plannedFor(asked, changed).total;
-  const offers = (setting: string, changed: Changed): Fitting[] => {
-    const bytes = takes(changed);
-    return bytes <= free ? [{ setting, bytes }] : [];
-  };
-  const largest = (limit: number, changed: (n: number) => Changed, setting: (n: number) => string) =>
-    most(takes, free, limit, changed, setting);
-  const first = (n: number) => targets.slice(0, n);
-  const inNf4: Changed = { matrices: storedIn('nf4') };
+  const { batch, rank, targets, config } = asked.training;
+  const again: Changed = asked.rematerialize === 'block' ? {} : { rematerialize: 'block' };
+  const fourBits: Changed =
+    asked.quantized || config.width % storages.nf4.block !== 0 ? {} : { matrices: storedIn('nf4') };
+  const total = (changed: Changed) => plannedFor(asked, changed).total;
+  const most = (limit: number, change: (n: number) => Changed) => largest(total, free, limit, change);
+  const ifAny = (changed: Changed) => (Object.keys(changed).length > 0 && total(changed) <= free ? [changed] : []);
 
   const alone = [
-    ...(again ? offers('rematerialize: block', { rematerialize: 'block' }) : []),
-    ...largest(
-      batch - 1,
-      (n) => ({ batch: n }),
-      (n) => `batch: ${n}`,
-    ),
-    ...largest(
-      rank - 1,
-      (n) => ({ rank: n }),
-      (n) => `rank: ${n}`,
-    ),
-    ...largest(
-      targets.length - 1,
-      (n) => ({ targets: first(n) }),
-      (n) => `targets: ${first(n).join('+')}`,
-    ),
-    ...(fourBits ? offers('a base in precision nf4', inNf4) : []),
+    ...ifAny(again),
+    ...most(batch - 1, (n) => ({ batch: n })),
+    ...most(rank - 1, (n) => ({ rank: n })),
+    ...most(targets.length - 1, (n) => ({ targets: targets.slice(0, n) })),
+    ...ifAny(fourBits),
   ];
-  if (alone.length > 0) return alone;
-  const words = [...(again ? ['rematerialize: block'] : []), ...(fourBits ? ['a base in precision nf4'] : [])];
-  const together: Changed = { rematerialize: 'block', ...(fourBits ? inNf4 : {}) };
-  const smallest = (changed: Changed, words: readonly string[]) =>
-    largest(
-      batch,
-      (n) => ({ ...changed, batch: n }),
-      (n) => [...words, ...(n < batch ? [`batch: ${n}`] : [])].join(', '),
-    );
-  const found = smallest(together, words);
-  return found.length > 0 ? found : smallest({ ...together, rank: 1 }, [...words, 'rank: 1']);
+  const withBatch = (changed: Changed) => most(batch, (n) => (n < batch ? { ...changed, batch: n } : changed));
+  const together = { ...again, ...fourBits };
+  const ways = [() => alone, () => withBatch(together), () => withBatch({ ...together, rank: 1 })];
+  for (const way of ways) {
+    const found = way();
+    if (found.length > 0) return found.map((changed) => ({ setting: settingText(changed), bytes: total(changed) }));
+  }
+  return [];
 }
-
-type Changed = Partial<PlannedTraining> & { readonly rematerialize?: Rematerialization };
 
 function plannedFor(
   { training, device, ...asked }: Asked,
