@@ -23,12 +23,15 @@ size_t round_up(size_t n, size_t multiple) { return (n + multiple - 1) / multipl
 
 }  // namespace
 
+// Not std::aligned_alloc: in glibc 2.36 and before that often cannot use again what it was given back (sourceware bug 14581), so that
+// a process which loads one program after the other would grow by each.
 AlignedMemory::AlignedMemory(size_t bytes) {
   const size_t rounded = round_up(std::max<size_t>(bytes, 1), alignment);
-  void* memory = std::aligned_alloc(alignment, rounded);
+  void* memory = std::calloc(rounded + alignment, 1);
   if (memory == nullptr) throw ProgramError("cannot allocate " + std::to_string(rounded) + " bytes");
-  std::memset(memory, 0, rounded);
-  data_.reset(static_cast<std::byte*>(memory));
+  memory_.reset(static_cast<std::byte*>(memory));
+  size_t space = rounded + alignment;
+  data_ = static_cast<std::byte*>(std::align(alignment, rounded, memory, space));
 }
 
 void AlignedMemory::Free::operator()(std::byte* p) const { std::free(p); }

@@ -14,13 +14,14 @@ namespace pipe {
 class AlignedMemory {
  public:
   explicit AlignedMemory(size_t bytes);
-  std::byte* data() const { return data_.get(); }
+  std::byte* data() const { return data_; }
 
  private:
   struct Free {
     void operator()(std::byte* p) const;
   };
-  std::unique_ptr<std::byte[], Free> data_;
+  std::unique_ptr<std::byte[], Free> memory_;
+  std::byte* data_;  // the first aligned byte of it
 };
 
 // A program loaded for the CPU. The constructor checks every call and throws ProgramError naming the first that is
