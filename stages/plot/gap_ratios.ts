@@ -33,7 +33,7 @@ export function gapRatios({ tables }: Study): Figure | null {
   const seeds = rows.filter((row) => row.text('against') === anotherSeed);
   const title = titleOf(seeds);
   const subtitle =
-    'Gap between QLoRA and LoRA with one seed, over the gap between two LoRA runs that differ in what the colour says. At 1 (dashed) quantization changes as much as that does. Bars: 95 % intervals, paired by layer or prompt and by seed.';
+    'Gap between QLoRA and LoRA with one seed, over the gap between two LoRA runs that differ in what the colour says. At 1 (dashed) quantization changes as much as that does. Bars: the intervals of the table, paired by layer or prompt and by seed.';
   const x = {
     type: 'quantitative',
     title: 'Gap of quantization / gap of the control',

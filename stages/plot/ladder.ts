@@ -36,7 +36,7 @@ export function controlLadder({ tables }: Study): Figure | null {
   );
   const title = titleOf(rows);
   const subtitle =
-    'Each row changes one thing about a LoRA run and compares the two: 1 is no change at all. Bars: 95 % intervals over seeds, where the table has them.';
+    'Each row changes one thing about a LoRA run and compares the two: 1 is no change at all. Bars: the intervals of the table, where it has them.';
   const order = rows.map((row) => row.text('changed'));
   const panelOf = ({ label }: (typeof panels)[number], first: boolean) => {
     const y = {

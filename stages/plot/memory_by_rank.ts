@@ -32,7 +32,7 @@ export function memoryByRank({ tables }: Study): Figure | null {
     const [lora, qlora] = [row.number('lora_mb'), row.number('qlora_mb')];
     return lora === null || qlora === null ? [] : [100 * (1 - qlora / lora)];
   });
-  const title = `QLoRA takes ${formatRange(reductions, 1)} % less memory than LoRA, whatever the rank`;
+  const title = `In this study QLoRA takes ${formatRange(reductions, 1)} % less memory than LoRA, at every rank`;
   const subtitle = `Planned for a training step here${shown.length > 1 ? ', and as published for GPT-2 Medium: other model, other program, other scale' : ''}. 1 MB is a million bytes.`;
   const panelOf = (panel: (typeof panels)[number]) => {
     const own = bars.filter((bar) => bar.panel === panel);

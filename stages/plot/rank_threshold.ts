@@ -31,7 +31,7 @@ export function rankThreshold({ tables, rankRule }: Study): Figure | null {
   const values = points.flatMap(({ low, high }) => [low, high]);
   const [bottom, top] = [Math.min(threshold, ...values), Math.max(threshold, ...values)];
   const title = star === null ? `No rank that was tried meets the threshold of ${threshold}` : `r* is ${star}`;
-  const subtitle = `Circles: QLoRA beside LoRA of the same rank and seed; bars: 95 % intervals. A rank meets the threshold of ${threshold} (dashed) if both measures do with their whole intervals${star === null ? '' : '; the shaded rank is the smallest that does together with every larger one'}.`;
+  const subtitle = `Circles: QLoRA beside LoRA of the same rank and seed; bars: the intervals of the table. A rank meets the threshold of ${threshold} (dashed) if both measures do with their whole intervals${star === null ? '' : '; the shaded rank is the smallest that does together with every larger one'}.`;
   const x = { field: 'rank', type: 'ordinal', sort: ranks, title: 'Rank', axis: { labelAngle: 0 } } as const;
   const color = {
     field: 'measure',
