@@ -11,6 +11,8 @@ export interface CoreKernel {
   readonly operands: readonly string[] | 'list';
   /** Whether the output may take the place of the first operand. */
   readonly inPlace: boolean;
+  /** How the output is stored, if not in float32. */
+  readonly storage?: 'int32';
   /**
    * Brings TF.js's attributes to the form that programs hold: resolved axes and sizes, nothing that does not matter.
    * @throws Error if the attributes ask for something that programs do not hold.
@@ -141,6 +143,22 @@ const sum: CoreKernel = {
   shape: ([x], { axis }) => x!.filter((_, index) => !numbers(axis).includes(index)),
 };
 
+/** Along the last axis; the first of equals, as in TF.js. */
+const argMax: CoreKernel = {
+  operands: ['x'],
+  inPlace: false,
+  storage: 'int32',
+  attributes: ({ axis }, [x]) => {
+    const [along, ...others] = [axis]
+      .flat()
+      .map((each) => (Number(each) < 0 ? Number(each) + x!.length : Number(each)));
+    if (along !== x!.length - 1 || others.length > 0)
+      throw new Error(`looks along axis ${axis} of ${text(x!)}: programs look along the last axis`);
+    return { axis: along };
+  },
+  shape: ([x]) => x!.slice(0, -1),
+};
+
 const KERNELS: Readonly<Record<string, CoreKernel>> = {
   Add: elementwise,
   Sub: elementwise,
@@ -153,6 +171,7 @@ const KERNELS: Readonly<Record<string, CoreKernel>> = {
   Slice: slice,
   Concat: concat,
   Sum: sum,
+  ArgMax: argMax,
 };
 
 /** Names of the core kernels that a program may hold. `Fill` may be traced too: it becomes a constant. */

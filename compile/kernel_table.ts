@@ -46,6 +46,7 @@ function find(name: string): KernelTraits {
     scratch: () => undefined,
     recompute: false,
     names: (count) => (operands === 'list' ? numbered(count) : operands),
+    ...(core.storage === undefined ? {} : { storage: core.storage }),
   };
 }
 

@@ -114,9 +114,10 @@ export function comparisonStep(options: {
 /**
  * Generates: takes one token of each sequence and gives the logits of the next. Prompts are fed token by token too.
  * Inputs: tokens int32 [B, 1]; positions int32 [B], each token's place, below `capacity`. States: `h.0.attn.keys` and
- * `h.0.attn.values` [B, capacity, C] and so on; rows after a sequence's position are never read. Output: logits [B, V].
+ * `h.0.attn.values` [B, capacity, C] and so on; rows after a sequence's position are never read. Outputs: logits [B, V], and
+ * the most likely next token, likeliest int32 [B], the first of equals.
  */
-export function decodeStep(options: Frozen & { batch: number; capacity: number }): Step<'logits'> {
+export function decodeStep(options: Frozen & { batch: number; capacity: number }): Step<'logits' | 'likeliest'> {
   const { config, batch, capacity } = options;
   return (scope) => {
     const tokens = scope.input('tokens', [batch, 1], 'int32');
@@ -130,7 +131,8 @@ export function decodeStep(options: Frozen & { batch: number; capacity: number }
     const attention = (qkv: Tensor, layer: number) =>
       cachedAttention(qkv, cached(qkv, layer, 'keys'), cached(qkv, layer, 'values'), positions, config.heads);
     const model = frozenModel(scope, options);
-    return { logits: logits(model, hiddenStates(model, tokens, tf.reshape(positions, [batch, 1]), attention)) };
+    const scores = logits(model, hiddenStates(model, tokens, tf.reshape(positions, [batch, 1]), attention));
+    return { logits: scores, likeliest: tf.argMax(scores, 1) };
   };
 }
 

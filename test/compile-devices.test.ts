@@ -23,7 +23,7 @@ import {
   writeContents,
 } from './support/compiled.ts';
 import { relativeError } from './support/float64.ts';
-import { logitsStep } from './support/logits_step.ts';
+import { likeliestOf, logitsStep } from './support/logits_step.ts';
 import { exactSteps, runTwice, stepOf } from './support/random_steps.ts';
 import { toyWeights } from './support/toy.ts';
 
@@ -152,6 +152,7 @@ describe.each(devices)('on %s', (device) => {
       const logits = whole.read('logits');
       const expected = rows.flatMap((row) => [...logits.subarray(row * V, (row + 1) * V)]);
       expect(relativeError(decoding.read('logits'), expected)).toBeLessThan(tolerance);
+      expect(decoding.read('likeliest')).toEqual(likeliestOf(decoding.read('logits'), V));
     }
     whole.dispose();
     decoding.dispose();

@@ -122,6 +122,9 @@ describe('a step that cannot be a program is refused, and the backend before is 
       /Add: cannot broadcast \[2, 1\] to \[2, 3\]/,
     );
     refused((scope) => ({ y: linear(x(scope), scope.weight('w', [4, 5], 'bf16', 'weights')) })).toThrow(/Linear.*\[/);
+    refused((scope) => ({ y: tf.argMax(x(scope), 0) })).toThrow(
+      /ArgMax: looks along axis 0 of \[2, 3\]: programs look along the last axis/,
+    );
   });
 
   test('core arithmetic on a weight that is not stored as float32', () => {

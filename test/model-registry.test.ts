@@ -35,6 +35,7 @@ const coreKernels = new Set([
   'Slice',
   'Concat',
   'Sum',
+  'ArgMax',
   'Fill',
 ]);
 const lora: LoraConfig = { rank: 2, alpha: 2, targets: families };

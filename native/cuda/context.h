@@ -28,7 +28,7 @@ struct Range {
   bool negative_allowed;
 };
 
-// Integers that the host wrote last, by where they lie on the device. No kernel writes integers, so the host's copy is
+// Integers that the host wrote last, by where they lie on the device. No kernel reads integers that one wrote, so the host's copy is
 // what the kernels will read: it is checked before a run, and it says how many rows of a loss have a target.
 using HostIntegers = std::map<const int32_t*, std::vector<int32_t>>;
 

@@ -1,5 +1,6 @@
-// Binders of TensorFlow.js's core kernels: arithmetic, copies, movement, sums.
+// Binders of TensorFlow.js's core kernels: arithmetic, copies, movement, sums, places.
 #include <algorithm>
+#include <limits>
 #include <numeric>
 
 #include "kernels.h"
@@ -132,6 +133,19 @@ Step bind_sum(Operands& o) {
   return {[=](Context& c) { sum(c, out.f32(), x.f32(), outer, summed, inner); }, 0, 0};
 }
 
+// Over the last axis.
+Step bind_arg_max(Operands& o) {
+  const Tensor x = o.tensor(0, "x");
+  const Shape& shape = x.buffer->shape;
+  const int64_t axis = o.natural("axis");
+  o.require(axis + 1 == static_cast<int64_t>(shape.size()),
+            "looks along axis " + std::to_string(axis) + " of " + to_string(shape) + "; it must be the last");
+  const int64_t N = x.rows(), M = x.columns();
+  o.require(M <= std::numeric_limits<int32_t>::max(), "looks through rows of at most 2147483647 elements");
+  const Tensor place = o.output(N, int_only);
+  return {[=](Context& c) { arg_max(c, place.i32(), x.f32(), N, M); }, 0, 0};
+}
+
 }  // namespace
 
 const std::vector<NamedBind>& core_binders() {
@@ -146,6 +160,7 @@ const std::vector<NamedBind>& core_binders() {
       {"Slice", bind_slice},
       {"Concat", bind_concat},
       {"Sum", bind_sum},
+      {"ArgMax", bind_arg_max},
   };
   return table;
 }

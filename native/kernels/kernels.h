@@ -215,6 +215,8 @@ struct Part {
 void concat(Context&, float* out, const Part* parts, size_t count, int64_t outer);
 // out[outer, inner] = x[outer, summed, inner] summed over the middle axis
 void sum(Context&, float* out, const float* x, int64_t outer, int64_t summed, int64_t inner);
+// place[N] = where the largest of each row of x[N, M] is: the first of equals. Some place of it where the row holds NaN.
+void arg_max(Context&, int32_t* place, const float* x, int64_t N, int64_t M);
 
 // ---- Evaluation ---------------------------------------------------------------------------------------------------
 

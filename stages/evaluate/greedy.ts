@@ -93,13 +93,13 @@ async function generate(
     program.write('tokens', next);
     program.write('positions', new Int32Array(batch).fill(position));
     program.run();
-    const logits = program.read('logits') as Float32Array;
+    const likeliest = program.read('likeliest') as Int32Array;
     for (let row = 0; row < batch; row++) {
       const prompt = prompts[row]!;
       if (position + 1 < prompt.length) {
         next[row] = prompt[position + 1]!;
       } else if (!ended(row)) {
-        next[row] = mostLikely(logits, row, model.config.vocabSize);
+        next[row] = likeliest[row]!;
         texts[row]!.push(next[row]!);
       }
     }
@@ -108,11 +108,4 @@ async function generate(
   }
   program.dispose();
   return texts;
-}
-
-/** The index of a row's largest logit; the first of equals. */
-function mostLikely(logits: Float32Array, row: number, vocabSize: number): number {
-  let top = row * vocabSize;
-  for (let i = top + 1; i < (row + 1) * vocabSize; i++) if (logits[i]! > logits[top]!) top = i;
-  return top - row * vocabSize;
 }

@@ -19,7 +19,7 @@ import {
   writeContents,
 } from '../support/compiled.ts';
 import { relativeError } from '../support/float64.ts';
-import { logitsStep } from '../support/logits_step.ts';
+import { likeliestOf, logitsStep } from '../support/logits_step.ts';
 import { toyWeights } from '../support/toy.ts';
 import { onGpu } from './device.ts';
 
@@ -142,6 +142,7 @@ function worst(decoding: Executable, all: Map<string, HostData>, logits: HostDat
     decoding.run();
     const expected = rows.flatMap((row) => [...logits.subarray(row * V, (row + 1) * V)]);
     largest = Math.max(largest, relativeError(decoding.read('logits'), expected));
+    expect(decoding.read('likeliest')).toEqual(likeliestOf(decoding.read('logits'), V));
   }
   return largest;
 }

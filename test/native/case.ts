@@ -26,7 +26,7 @@ export interface Result {
   /** The operand whose memory the output takes. */
   readonly inPlace?: number;
   /** Otherwise float32. */
-  readonly storage?: 'float32' | 'bf16' | 'uint8';
+  readonly storage?: 'float32' | 'bf16' | 'int32' | 'uint8';
 }
 
 export interface KernelCase extends Result {
@@ -145,6 +145,14 @@ export function resultsOf(test: KernelCase): readonly Result[] {
   return [test, ...(test.further ?? [])];
 }
 
+/** What no kernel should give. */
+const poison: Readonly<Record<Storage, (n: number) => Operand['data']>> = {
+  float32: (n) => new Float32Array(n).fill(Number.NaN),
+  bf16: (n) => new Float32Array(n).fill(Number.NaN),
+  int32: (n) => new Int32Array(n).fill(-123456789),
+  uint8: (n) => new Uint8Array(n).fill(0x5a),
+};
+
 /** Loads a case as a program of one call: outputs and scratch hold NaN, and a guard follows each buffer. */
 export function load(test: KernelCase, options: ExecutableOptions): LoadedCase {
   const operands = test.operands.map(
@@ -173,8 +181,7 @@ export function load(test: KernelCase, options: ExecutableOptions): LoadedCase {
   for (const [i, { data }] of test.operands.entries()) executable.write(2 * i, data);
   for (const [i, { shape, storage }] of poisoned.entries()) {
     const n = size(shape);
-    const poison = storage === 'uint8' ? new Uint8Array(n).fill(0x5a) : new Float32Array(n).fill(Number.NaN);
-    executable.write(2 * (operands.length + i), poison);
+    executable.write(2 * (operands.length + i), poison[storage](n));
   }
   for (let i = 1; i < buffers.length; i += 2) executable.write(i, guarding);
   const expectKept = (buffer: number, data: Operand['data']) => {

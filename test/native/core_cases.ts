@@ -105,6 +105,26 @@ function sum(shape: readonly number[], axis: readonly number[]): KernelCase {
   };
 }
 
+function argMax(label: string, x: Operand): KernelCase {
+  const columns = x.shape.at(-1)!;
+  const output = x.shape.slice(0, -1);
+  const places = Array.from({ length: size(output) }, (_, row) => {
+    const values = [...x.data.subarray(row * columns, (row + 1) * columns)];
+    return values.indexOf(Math.max(...values));
+  });
+  const attributes = { axis: output.length };
+  return {
+    kernel: 'ArgMax',
+    label,
+    operands: [x],
+    attributes,
+    output,
+    expected: places,
+    storage: 'int32',
+    tolerance: 0,
+  };
+}
+
 function copies(n: number): KernelCase[] {
   const x = floats([n]);
   return ['Identity', 'Reshape', 'Cast'].map((kernel) => ({
@@ -156,5 +176,10 @@ export function coreCases(): KernelCase[] {
     sum([4, 5, 6, 7], [1, 2]),
     sum([300, 301], [0, 1]),
     sum([5], []),
+    argMax('rows of a vocabulary', floats([7, 50_257])),
+    argMax('rows of three axes', floats([3, 5, 37])),
+    argMax('one row, one element', floats([1, 1])),
+    argMax('the first of equals', { ...floats([40, 1031]), data: floats([40, 1031]).data.map((x) => Math.round(x)) }),
+    argMax('all equal, and all -infinity', float32([2, 600], [...Array(600).fill(1.5), ...Array(600).fill(-Infinity)])),
   ];
 }

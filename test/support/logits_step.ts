@@ -20,3 +20,12 @@ export function logitsStep(options: {
     return { logits: linear(hidden, scope.weight('wte.weight', [vocabSize, width], 'bf16', 'weights')), hidden };
   };
 }
+
+/** The place of the largest of each row of logits [B, V], the first of equals, looked through one by one. */
+export function likeliestOf(logits: ArrayLike<number>, vocabSize: number): Int32Array {
+  return Int32Array.from({ length: logits.length / vocabSize }, (_, row) => {
+    let top = 0;
+    for (let v = 1; v < vocabSize; v++) if (logits[row * vocabSize + v]! > logits[row * vocabSize + top]!) top = v;
+    return top;
+  });
+}

@@ -8,22 +8,11 @@
 
 #include "../../errors.h"
 #include "../kernels.h"
-#include "softmax.h"
+#include "largest.h"
 
 namespace pipe {
 
 namespace {
-
-struct Largest {
-  int64_t place;  // the first of equals
-  float value;
-};
-
-Largest largest_of(const float* x, int64_t n) {
-  const float value = row_max(x, n);
-  const float* found = std::find(x, x + n, value);
-  return {found == x + n ? 0 : found - x, value};  // NaN equals nothing
-}
 
 // The largest of all but one.
 float second_of(const float* x, int64_t n, int64_t largest) {
