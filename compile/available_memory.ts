@@ -8,15 +8,21 @@ export interface Memory {
   readonly total: number;
 }
 
-/** A program that the device has no room for. Nothing has been allocated. */
+/** What a program needs memory for: its arena, or what it pages to the host. */
+export type Need = 'arena' | 'paged';
+
+/** A program that a device has no room for, or the host for what is paged to it. Nothing has been allocated. */
 export class OutOfMemory extends Error {
   override readonly name = 'OutOfMemory';
-  /** Bytes of the program's arena, as planned. */
+  readonly need: Need;
+  /** Bytes of it, as planned. */
   readonly needed: number;
   readonly memory: Memory;
 
-  constructor(program: string, needed: number, memory: Memory) {
-    super(`program '${program}' needs ${needed} bytes (planned), and ${memory.free} of ${memory.total} are free`);
+  constructor(program: string, need: Need, needed: number, memory: Memory) {
+    const needs = need === 'arena' ? 'needs' : 'pages to the host';
+    super(`program '${program}' ${needs} ${needed} bytes (planned), and ${memory.free} of ${memory.total} are free`);
+    this.need = need;
     this.needed = needed;
     this.memory = memory;
   }
@@ -41,7 +47,7 @@ export function availableMemory(device: 'cpu' | 'cuda'): Memory | undefined {
 }
 
 /** @throws OutOfMemory when fewer bytes are free than a program needs. */
-export function refuseIfTooLarge(program: string, needed: number, device: 'cpu' | 'cuda'): void {
+export function refuseIfTooLarge(program: string, needed: number, device: 'cpu' | 'cuda', need: Need = 'arena'): void {
   const memory = availableMemory(device);
-  if (memory !== undefined && needed > memory.free) throw new OutOfMemory(program, needed, memory);
+  if (memory !== undefined && needed > memory.free) throw new OutOfMemory(program, need, needed, memory);
 }

@@ -24,6 +24,8 @@ export interface LoadOptions {
   readonly precision?: Precision;
   /** What is kept for the gradient; by default everything. */
   readonly rematerialize?: Rematerialization;
+  /** Bytes of the arena beyond which optimizer states are paged to the host, as `planMemory`; by default none are. */
+  readonly budget?: number;
   /** Told why `auto` does not run natively; once for each function given, however many programs are loaded. */
   readonly onFallback?: (reason: string) => void;
 }
@@ -44,7 +46,7 @@ export async function load(program: Program, options: LoadOptions = {}): Promise
   const { rematerialize = 'none' } = options;
   const finished = optimize(program, { rematerialize, ...(device === 'cuda' ? { gpu: precision } : {}) });
   validate(finished);
-  const plan = planMemory(finished);
+  const plan = planMemory(finished, options.budget);
   if (process.env.PIPE_DEBUG_PROGRAM === '1') process.stderr.write(`${printProgram(finished, plan)}\n`);
   if (device === 'tfjs-cpu') return loadTfjs(finished, plan, 'cpu');
   if (device === 'tfjs-wasm') return loadTfjs(finished, plan, 'wasm');

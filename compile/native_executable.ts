@@ -14,6 +14,8 @@ import type { Executable, Plan, Program } from './program.ts';
 export interface NativeExecutable extends Executable {
   /** Bytes of the arena as allocated. */
   readonly arenaBytes: number;
+  /** Bytes of the host's memory in which paged states lie, as allocated. */
+  readonly pagedBytes: number;
   /** The end of the highest byte of the arena that any call touches. */
   readonly highWaterBytes: number;
   /** Bytes outside the arena: packing buffers of each thread and kernels' own, fixed at load. */
@@ -33,7 +35,7 @@ export function loadNative(
 ): NativeExecutable | { readonly unavailable: string } {
   const addon = loadAddon();
   if ('unavailable' in addon) return addon;
-  refuseIfTooLarge(program.name, plan.arenaBytes, 'cpu');
+  refuseIfTooLarge(program.name, plan.arenaBytes + plan.paged.bytes, 'cpu');
   return new AddonExecutable(addon, program, plan, { device: 'cpu', threads });
 }
 
@@ -49,7 +51,7 @@ export interface CudaExecutable extends NativeExecutable {
  * Loads a program that has been through the passes on the first GPU.
  * @param precision of products.
  * @returns why there is no GPU to be used, if there is none.
- * @throws OutOfMemory if the GPU has not the memory that the plan needs; Error if the runtime refuses the program, or the GPU
+ * @throws OutOfMemory if the GPU, or the host, has not the memory that the plan needs of it; Error if the runtime refuses the program, or the GPU
  * lacks memory for the runtime's workspace: what was needed, and what there was.
  */
 export function loadCuda(
@@ -62,6 +64,7 @@ export function loadCuda(
   const unavailable = addon.cudaUnavailable();
   if (unavailable !== undefined) return { unavailable };
   refuseIfTooLarge(program.name, plan.arenaBytes, 'cuda');
+  refuseIfTooLarge(program.name, plan.paged.bytes, 'cpu', 'paged');
   return new AddonExecutable(addon, program, plan, { device: 'cuda', precision });
 }
 
@@ -70,6 +73,7 @@ class AddonExecutable implements CudaExecutable {
   readonly plan: Plan;
   readonly backend: string;
   readonly arenaBytes: number;
+  readonly pagedBytes: number;
   readonly highWaterBytes: number;
   readonly workspaceBytes: number;
   readonly #access: HostAccess;
@@ -82,6 +86,7 @@ class AddonExecutable implements CudaExecutable {
     this.#loaded = new addon.Executable(program, plan, options);
     this.backend = options.device === 'cuda' ? 'cuda' : 'cpu-native';
     this.arenaBytes = this.#loaded.arenaBytes;
+    this.pagedBytes = this.#loaded.pagedBytes;
     this.highWaterBytes = this.#loaded.highWaterBytes;
     this.workspaceBytes = this.#loaded.workspaceBytes;
   }

@@ -1,5 +1,6 @@
 /** The memory plan: where each buffer of a program lies in one arena, so that its peak is known before anything runs. */
 import { alignedBytes, byteLength, rootOf, usesOf } from './buffers.ts';
+import { statesToPage } from './paging.ts';
 import type { Buffer, Plan, Program } from './program.ts';
 
 /** A block of temporary memory: its size, and the first and last call during which its content matters. */
@@ -15,26 +16,41 @@ interface Block {
  * each holding its place from the call that first writes it to the last that reads it. The region is packed greedily,
  * each block into the tightest gap that its lifetime leaves, in several orders of which the lowest wins
  * (Pisarchyk and Lee, "Efficient Memory Management for Deep Neural Net Inference", 2020, section 5).
+ * @param budget bytes that the arena may take: optimizer states beyond it are paged, as many as that needs. The arena is
+ * larger than the budget where even all of them are not enough; with a budget of 0 all are paged.
  * @returns offsets in bytes, multiples of 64; a view's offset is that of the buffer it views.
  */
-export function planMemory(program: Program): Plan {
+export function planMemory(program: Program, budget = Number.POSITIVE_INFINITY): Plan {
   const offsets = new Array<number>(program.buffers.length).fill(0);
   const groups: Record<Buffer['group'], number> = { weights: 0, adapters: 0, optimizer: 0, activations: 0 };
-  let top = 0;
-  program.buffers.forEach((buffer, index) => {
-    if (buffer.role === 'temporary' || buffer.view !== undefined) return;
-    const bytes = alignedBytes(byteLength(buffer));
-    offsets[index] = top;
-    groups[buffer.role === 'input' ? 'activations' : buffer.group] += bytes;
-    top += bytes;
-  });
   const packed = pack(blocksOf(program));
+  const lasting = program.buffers.flatMap(({ role, view }, index) =>
+    role === 'temporary' || view !== undefined ? [] : [index],
+  );
+  const bytesOf = (index: number) => alignedBytes(byteLength(program.buffers[index]!));
+  const whole = lasting.reduce((sum, index) => sum + bytesOf(index), packed.height);
+  const paged = statesToPage(program, whole - budget);
+  let top = 0;
+  let pagedBytes = 0;
+  for (const index of lasting) {
+    const bytes = bytesOf(index);
+    if (paged.has(index)) {
+      offsets[index] = pagedBytes;
+      pagedBytes += bytes;
+      continue;
+    }
+    const { role, group } = program.buffers[index]!;
+    offsets[index] = top;
+    groups[role === 'input' ? 'activations' : group] += bytes;
+    top += bytes;
+  }
   for (const [buffer, offset] of packed.offsets) offsets[buffer] = top + offset;
   groups.activations += packed.height;
   program.buffers.forEach((_, index) => {
     offsets[index] = offsets[rootOf(program, index)]!;
   });
-  return { arenaBytes: top + packed.height, offsets, groups };
+  const buffers = program.buffers.flatMap((_, index) => (paged.has(rootOf(program, index)) ? [index] : []));
+  return { arenaBytes: top + packed.height, offsets, paged: { bytes: pagedBytes, buffers }, groups };
 }
 
 /**

@@ -11,12 +11,14 @@ export function printProgram(program: Program, plan?: Plan): string {
   if (plan !== undefined) {
     const groups = Object.entries(plan.groups).map(([group, bytes]) => `${group} ${bytes}`);
     lines.push(`arena ${plan.arenaBytes} bytes: ${groups.join(', ')}`);
+    if (plan.paged.bytes > 0) lines.push(`paged to the host ${plan.paged.bytes} bytes`);
   }
   const width = Math.max(...program.buffers.map((_, index) => reference(program, index).length), 0);
   for (const role of ['weight', 'state', 'input', 'constant', 'temporary'] as const) {
     program.buffers.forEach((buffer, index) => {
       if (buffer.role !== role || buffer.view !== undefined) return;
-      const place = plan === undefined ? '' : `  @${plan.offsets[index]} +${byteLength(buffer)}`;
+      const where = plan?.paged.buffers.includes(index) ? 'host ' : '';
+      const place = plan === undefined ? '' : `  @${where}${plan.offsets[index]} +${byteLength(buffer)}`;
       lines.push(`  ${role.padEnd(9)} ${reference(program, index).padEnd(width)}  ${typeOf(buffer)}${place}`);
     });
   }

@@ -1,4 +1,7 @@
-/** A program: a static list of kernel calls over buffers, made by tracing one TF.js step; and its plan: one arena, an offset a buffer. */
+/**
+ * A program: a static list of kernel calls over buffers, made by tracing one TF.js step; and its plan: one arena, an offset a
+ * buffer, and what is paged out of the arena.
+ */
 
 /** How a buffer's elements are stored. TF.js sees float32 for float32 and bf16, and int32 for int32 and uint8. */
 export type Storage = 'float32' | 'bf16' | 'int32' | 'uint8';
@@ -48,11 +51,19 @@ export interface Program {
   readonly outputs: Readonly<Record<string, number>>;
 }
 
-/** Where each buffer lies in the arena. Offsets are in bytes, multiples of 64. */
+/** Optimizer state that lies in memory of the host, where the device reads and writes it. */
+export interface Paged {
+  readonly bytes: number;
+  /** In order of their numbers, views among them. Their offsets count from the beginning of this memory. */
+  readonly buffers: readonly number[];
+}
+
+/** Where each buffer lies: in the arena, which is memory of the device, or paged. Offsets are in bytes, multiples of 64. */
 export interface Plan {
   readonly arenaBytes: number;
   readonly offsets: readonly number[];
-  /** Bytes by group; activations is what temporaries and inputs take at their peak. The groups add up to arenaBytes. */
+  readonly paged: Paged;
+  /** Bytes of the arena by group; activations is what temporaries and inputs take at their peak. They add up to arenaBytes. */
   readonly groups: Readonly<Record<Buffer['group'], number>>;
 }
 

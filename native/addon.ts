@@ -23,10 +23,12 @@ export interface NativeProgram {
   }[];
 }
 
-/** Where each buffer lies: bytes, multiples of 64, in an arena of `arenaBytes`. */
+/** Where each buffer lies: bytes, multiples of 64, in an arena of `arenaBytes`, or in a memory of the host's beside it. */
 export interface NativePlan {
   readonly arenaBytes: number;
   readonly offsets: readonly number[];
+  /** The buffers that lie on the host, pinned there for a GPU; none if not given. */
+  readonly paged?: { readonly bytes: number; readonly buffers: readonly number[] };
 }
 
 /** A device that programs can run on: the CPU always, then the GPUs that this process may use. */
@@ -83,6 +85,7 @@ export interface NativeExecutable {
   /** Frees the arena at once; the executable cannot be used afterwards. */
   dispose(): void;
   readonly arenaBytes: number;
+  readonly pagedBytes: number;
   /** Memory outside the arena, fixed when the program is loaded: packing buffers for each thread, and kernels' own. */
   readonly workspaceBytes: number;
   /** The end of the highest byte of the arena that any call touches. */

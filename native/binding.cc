@@ -48,7 +48,7 @@ std::string string_of(const Napi::Value& value) { return value.ToString().Utf8Va
 
 Buffer buffer_of(const Napi::Object& object, size_t offset) {
   return {string_of(object.Get("name")), list_of<int64_t>(object.Get("shape"), whole_of),
-          storage_of(string_of(object.Get("storage"))), offset};
+          storage_of(string_of(object.Get("storage"))), offset, Region::arena};
 }
 
 Attribute attribute_of(const Napi::Value& value) {
@@ -76,6 +76,18 @@ Call call_of(const Napi::Object& object) {
   return call;
 }
 
+// Puts the buffers that a plan pages into that region.
+void page(Program& program, const Napi::Value& paged) {
+  if (paged.IsUndefined()) return;
+  const Napi::Object object = paged.As<Napi::Object>();
+  program.paged_bytes = static_cast<size_t>(whole_of(object.Get("bytes")));
+  for (const int64_t index : list_of<int64_t>(object.Get("buffers"), whole_of)) {
+    if (static_cast<size_t>(index) >= program.buffers.size())
+      throw ProgramError("program " + program.name + " has no buffer " + std::to_string(index) + " to page");
+    program.buffers[static_cast<size_t>(index)].region = Region::paged;
+  }
+}
+
 Program program_of(const Napi::Object& object, const Napi::Object& plan) {
   Program program;
   program.name = string_of(object.Get("name"));
@@ -87,6 +99,7 @@ Program program_of(const Napi::Object& object, const Napi::Object& plan) {
                        " buffers, but its plan has " + std::to_string(offsets.size()) + " offsets");
   for (uint32_t i = 0; i < buffers.Length(); ++i)
     program.buffers.push_back(buffer_of(buffers.Get(i).As<Napi::Object>(), static_cast<size_t>(offsets[i])));
+  page(program, plan.Get("paged"));
   program.calls =
       list_of<Call>(object.Get("calls"), [](const Napi::Value& v) { return call_of(v.As<Napi::Object>()); });
   return program;
@@ -166,6 +179,7 @@ class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
          InstanceMethod<&ExecutableObject::run>("run"), InstanceMethod<&ExecutableObject::time>("time"),
          InstanceMethod<&ExecutableObject::profile>("profile"), InstanceMethod<&ExecutableObject::dispose>("dispose"),
          InstanceAccessor<&ExecutableObject::arena_bytes>("arenaBytes"),
+         InstanceAccessor<&ExecutableObject::paged_bytes>("pagedBytes"),
          InstanceAccessor<&ExecutableObject::workspace_bytes>("workspaceBytes"),
          InstanceAccessor<&ExecutableObject::high_water_bytes>("highWaterBytes")});
   }
@@ -188,7 +202,7 @@ class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
       }
       write_constants(program.Get("buffers").As<Napi::Array>());
       // The collector cannot see an arena: it is told, so that one that nobody disposed of does not stay for long.
-      held_ = static_cast<int64_t>(executor_->arena_bytes() + executor_->workspace_bytes());
+      held_ = static_cast<int64_t>(executor_->arena_bytes() + executor_->paged_bytes() + executor_->workspace_bytes());
       Napi::MemoryManagement::AdjustExternalMemory(info.Env(), held_);
       return info.Env().Undefined();
     });
@@ -274,6 +288,7 @@ class ExecutableObject : public Napi::ObjectWrap<ExecutableObject> {
     return guarded(info, [&] { return Napi::Number::New(info.Env(), static_cast<double>((executor().*of)())); });
   }
   Napi::Value arena_bytes(const Napi::CallbackInfo& info) { return bytes(info, &Executor::arena_bytes); }
+  Napi::Value paged_bytes(const Napi::CallbackInfo& info) { return bytes(info, &Executor::paged_bytes); }
   Napi::Value workspace_bytes(const Napi::CallbackInfo& info) { return bytes(info, &Executor::workspace_bytes); }
   Napi::Value high_water_bytes(const Napi::CallbackInfo& info) { return bytes(info, &Executor::high_water_bytes); }
 

@@ -18,10 +18,11 @@ void check(const Program& program) {
       if (dimension < 1) throw ProgramError(where + "shape " + to_string(buffer.shape) + " has an empty dimension");
     if (buffer.offset % alignment != 0)
       throw ProgramError(where + "offset " + std::to_string(buffer.offset) + " is not a multiple of 64");
-    if (buffer.offset > program.arena_bytes || buffer.bytes() > program.arena_bytes - buffer.offset)
+    const size_t whole = program.bytes_of(buffer.region);
+    if (buffer.offset > whole || buffer.bytes() > whole - buffer.offset)
       throw ProgramError(where + "bytes " + std::to_string(buffer.offset) + " to " +
-                         std::to_string(buffer.offset + buffer.bytes()) + " lie outside the arena of " +
-                         std::to_string(program.arena_bytes));
+                         std::to_string(buffer.offset + buffer.bytes()) + " lie outside the " +
+                         (buffer.region == Region::arena ? "arena" : "paged memory") + " of " + std::to_string(whole));
   }
 }
 
@@ -33,7 +34,7 @@ size_t Executor::high_water_bytes() const {
   size_t end = 0;
   const auto touch = [&](int index) {
     const Buffer& touched = program_.buffers[static_cast<size_t>(index)];
-    end = std::max(end, touched.offset + touched.bytes());
+    if (touched.region == Region::arena) end = std::max(end, touched.offset + touched.bytes());
   };
   for (const Call& call : program_.calls) {
     for (const int index : call.inputs) touch(index);

@@ -11,7 +11,7 @@ namespace pipe {
 // for.
 class Executor {
  public:
-  // Takes a program whose every buffer lies in the arena; throws ProgramError naming the first that does not.
+  // Takes a program whose every buffer lies within its region; throws ProgramError naming the first that does not.
   explicit Executor(Program program);
   virtual ~Executor() = default;
   Executor(const Executor&) = delete;
@@ -27,7 +27,8 @@ class Executor {
   // Workspace outside the arena, fixed at load.
   virtual size_t workspace_bytes() const = 0;
   size_t arena_bytes() const { return program_.arena_bytes; }
-  // The end of the highest byte that any call touches.
+  size_t paged_bytes() const { return program_.paged_bytes; }
+  // The end of the highest byte of the arena that any call touches.
   size_t high_water_bytes() const;
   // Throws ProgramError where there is none.
   const Buffer& buffer(int index) const;

@@ -1,4 +1,4 @@
-// A program as the binding hands it over: buffers with their place in the arena, and kernel calls; plain data.
+// A program as the binding hands it over: buffers with their places, and kernel calls; plain data.
 #pragma once
 
 #include <cstddef>
@@ -16,11 +16,16 @@ using Shape = std::vector<int64_t>;
 
 std::string to_string(const Shape& shape);
 
+// Where a buffer lies: in the arena, which is memory of the device, or paged: in memory of the host's, where the device
+// reads and writes it.
+enum class Region { arena, paged };
+
 struct Buffer {
   std::string name;
   Shape shape;
   Storage storage = Storage::float32;
-  size_t offset = 0;  // in the arena, in bytes
+  size_t offset = 0;  // in its region, in bytes
+  Region region = Region::arena;
 
   int64_t size() const {
     int64_t n = 1;
@@ -45,6 +50,17 @@ struct Program {
   std::vector<Buffer> buffers;
   std::vector<Call> calls;
   size_t arena_bytes = 0;
+  size_t paged_bytes = 0;
+
+  size_t bytes_of(Region region) const { return region == Region::arena ? arena_bytes : paged_bytes; }
+};
+
+// The addresses of a loaded program's regions, as its device sees them.
+struct Regions {
+  std::byte* arena;
+  std::byte* paged;
+
+  std::byte* at(const Buffer& buffer) const { return (buffer.region == Region::arena ? arena : paged) + buffer.offset; }
 };
 
 }  // namespace pipe

@@ -10,6 +10,7 @@ import { refusingBadInput } from './shared/bad_input.ts';
 import { writeCurve } from './shared/curve.ts';
 import { loadStep, rowPositions } from './shared/executables.ts';
 import { openHeldOut } from './shared/held_out.ts';
+import { pagingOf, pagingParams } from './shared/paging.ts';
 import { pretrainingPlans, sayingWhatFits } from './shared/room.ts';
 import { schedules } from './shared/schedule.ts';
 import { adamW, runTraining } from './shared/training.ts';
@@ -39,6 +40,7 @@ export default defineStage({
       default: 'float32',
       description: 'What products are multiplied in; bf16 needs a GPU. Weights and sums are float32 in both.',
     },
+    ...pagingParams,
     seed: {
       type: 'integer',
       minimum: 0,
@@ -67,10 +69,11 @@ export default defineStage({
     refuseShortText(data.splits, length);
 
     const names = [...weightShapes(config).keys()];
-    const plans = pretrainingPlans({ config, batch, length }, context.device === 'cuda' ? precision : undefined);
-    const { training, heldOut } = await sayingWhatFits(plans, async () => {
+    const gpu = context.device === 'cuda' ? precision : undefined;
+    const plans = pretrainingPlans({ config, batch, length }, gpu, pagingOf(params));
+    const { training, heldOut } = await sayingWhatFits(plans, context, async (budget) => {
       const step = pretrainingStep({ config, batch, length, adamw: adamW(params, params.beta2) });
-      const training = await loadStep('pretraining step', step, context, { precision });
+      const training = await loadStep('pretraining step', step, context, { precision, budget });
       for (const [name, { data }] of initialWeights(config, seed)) training.write(name, data);
       training.write('positions', rowPositions(batch, length));
 

@@ -15,6 +15,7 @@ import type { Host } from './shared/executables.ts';
 import { openHeldOut } from './shared/held_out.ts';
 import { loadLoraTraining } from './shared/lora_training.ts';
 import { readModel, refuseOtherVocabulary } from './shared/model_folder.ts';
+import { type Paging, pagingOf, pagingParams } from './shared/paging.ts';
 import { plansOf, sayingWhatFits } from './shared/room.ts';
 import { schedules } from './shared/schedule.ts';
 import { parseTargets } from './shared/targets.ts';
@@ -68,6 +69,7 @@ export default defineStage({
       description:
         'block: computes each block of layers again for its gradient; slower, less memory, the same adapter.',
     },
+    ...pagingParams,
     repeat: {
       type: 'integer',
       minimum: 0,
@@ -134,6 +136,8 @@ interface Options extends AdamWOptions {
   readonly dropout: number;
   readonly eval_examples: number;
   readonly rematerialize: Rematerialization;
+  readonly memory_budget: string;
+  readonly paged_optimizer: Paging['moments'];
 }
 
 /**
@@ -158,8 +162,9 @@ async function openTraining(
     rematerialize,
     quantized,
     device: context.device,
+    paging: pagingOf(context.params),
   };
-  const { training, heldOut } = await sayingWhatFits(plansOf(asked), async () => {
+  const { training, heldOut } = await sayingWhatFits(plansOf(asked), context, async (budget) => {
     const training = await loadLoraTraining(
       base,
       {
@@ -168,6 +173,7 @@ async function openTraining(
         adamw: adamW(context.params, 0.999),
         init: seeds.init,
         rematerialize,
+        budget,
         ...sizes,
       },
       context,

@@ -99,7 +99,7 @@ describe('fit', () => {
 });
 
 describe('advise', () => {
-  const footprint = { training: 5e9, heldOut: 1e9, total: 6e9 };
+  const footprint = { training: 5e9, heldOut: 1e9, total: 6e9, optimizer: 1e7, paged: 0 };
   const fits: Fits = {
     model: 'gpt2-medium',
     shape: { layers: 24, width: 1024, vocabSize: 50257 },

@@ -266,6 +266,25 @@ describe('a program that is wrong is refused at load', () => {
     expect(() => load(one, { arenaBytes: 2 ** 52, offsets: [0] })).toThrow('cannot allocate');
   });
 
+  test('a plan that pages what there is none of, or no room for', () => {
+    const buffers = [buffer('a', [20]), buffer('b', [20])];
+    const paging = (bytes: number, paged: number[]) =>
+      load(program(buffers, [call('Gelu', [0], 1)]), {
+        arenaBytes: 128,
+        offsets: [0, 0],
+        paged: { bytes, buffers: paged },
+      });
+    expect(() => paging(64, [1])).toThrow('buffer "b": bytes 0 to 80 lie outside the paged memory of 64');
+    expect(() => paging(128, [2])).toThrow('has no buffer 2 to page');
+    // Two regions, so that the same offset is another place.
+    const executable = paging(128, [1]);
+    expect([executable.arenaBytes, executable.pagedBytes, executable.highWaterBytes]).toEqual([128, 128, 80]);
+    executable.write(0, new Float32Array(20).fill(3));
+    executable.run();
+    expect(executable.read(0)).toEqual(new Float32Array(20).fill(3));
+    expect(executable.read(1)[7]).toBeCloseTo(2.9964, 4);
+  });
+
   test('buffers of one call that overlap in the arena', () => {
     const calls = [call('Gelu', [0], 1)];
     const overlapping = { arenaBytes: 256, offsets: [0, 64] };

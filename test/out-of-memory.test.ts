@@ -15,6 +15,7 @@ import { initialWeights } from '../model/initial.ts';
 import { loraTrainingStep, lossStep, pretrainingStep } from '../model/steps.ts';
 import pretrain from '../stages/pretrain.ts';
 import { gigabytes } from '../stages/shared/format.ts';
+import { noPaging, type Paging } from '../stages/shared/paging.ts';
 import { storedIn } from '../stages/shared/planned_training.ts';
 import { type Asked, settingsThatFit } from '../stages/shared/room.ts';
 import train from '../stages/train.ts';
@@ -29,27 +30,25 @@ function leave(bytes: number): void {
   onTestFinished(() => spy.mockRestore());
 }
 
-/** What train's two programs take, planned here from their steps. */
-function taken({ training, rematerialize, device }: Asked): number {
+/** What train's two programs take of the device, planned here from their steps. */
+function taken({ training, rematerialize, device, paging }: Asked): number {
   const { rank, targets, dropout = 0, ...sizes } = training;
   const lora = { rank, alpha: 1, targets };
   const adamw = { beta1: 0.9, beta2: 0.99, epsilon: 1e-8, weightDecay: 0, maxNorm: 1 };
-  const steps = [
-    plannedPeak('train', loraTrainingStep({ ...sizes, lora, adamw, dropout: { rate: dropout, seed: 1 } }), {
-      rematerialize,
-      ...(device === 'cuda' ? { gpu: 'bf16' as const } : {}),
-    }),
-    plannedPeak('loss', lossStep({ ...sizes, lora }), device === 'cuda' ? { gpu: 'bf16' } : {}),
-  ];
-  return steps.reduce((sum, { total }) => sum + total, 0);
+  const gpu = device === 'cuda' ? { gpu: 'bf16' as const } : {};
+  const step = loraTrainingStep({ ...sizes, lora, adamw, dropout: { rate: dropout, seed: 1 } });
+  const trains = plannedPeak('train', step, { rematerialize, ...gpu });
+  const moments = device === 'cuda' && paging.moments === 'all' ? trains.optimizer : 0;
+  return trains.total - moments + plannedPeak('loss', lossStep({ ...sizes, lora }), gpu).total;
 }
 
 /** What was asked for with settings in place, read back from the words. */
 function withSetting(asked: Asked, words: string): Asked {
-  let { training, rematerialize, quantized } = asked;
+  let { training, rematerialize, quantized, paging } = asked;
   for (const setting of words.split(', ')) {
     const [name, value] = setting.split(': ');
     if (name === 'rematerialize') rematerialize = 'block';
+    else if (name === 'paged_optimizer') paging = { ...paging, moments: 'all' };
     else if (name === 'batch') training = { ...training, batch: Number(value) };
     else if (name === 'rank') training = { ...training, rank: Number(value) };
     else if (name === 'targets')
@@ -60,7 +59,7 @@ function withSetting(asked: Asked, words: string): Asked {
       training = { ...training, matrices: storedIn('nf4') };
     }
   }
-  return { ...asked, training, rematerialize, quantized };
+  return { ...asked, training, rematerialize, quantized, paging };
 }
 
 test('every setting that is named fits, to the byte, and one sequence or rank more would not', () => {
@@ -71,7 +70,8 @@ test('every setting that is named fits, to the byte, and one sequence or rank mo
         device: fc.constantFrom('cpu' as const, 'cuda' as const),
         quantized: fc.boolean(),
         rematerialize: fc.constantFrom('none' as const, 'block' as const),
-        share: fc.double({ min: 0.1, max: 0.99, noNaN: true }),
+        paging: fc.constantFrom<Paging>(noPaging, { ...noPaging, moments: 'all' }),
+        share: fc.double({ min: 0.1, max: 0.999, noNaN: true }),
       }),
       ({ share, ...how }) => {
         const asked: Asked = { ...how, training: { ...training, matrices: storedIn(how.quantized ? 'nf4' : 'bf16') } };
@@ -92,6 +92,7 @@ test('every setting that is named fits, to the byte, and one sequence or rank mo
           'rank: 1',
           'targets: q',
           ...(how.rematerialize === 'none' ? ['rematerialize: block'] : []),
+          ...(how.device === 'cuda' && how.paging.moments === 'needed' ? ['paged_optimizer: all'] : []),
         ];
         for (const setting of fitting.some((each) => each.setting.includes(',')) ? [] : least) {
           if (!named.has(setting.split(':')[0]))
@@ -143,7 +144,7 @@ test('train says what it needs, what there is, and what would fit; what it names
     });
 
   const training = { config, matrices: storedIn('bf16'), targets: families, rank: 4, batch: 64, length: 96 };
-  const asked: Asked = { training, rematerialize: 'none', quantized: false, device: 'cpu' };
+  const asked: Asked = { training, rematerialize: 'none', quantized: false, device: 'cpu', paging: noPaging };
   leave(0.6 * taken(asked));
   const error = await run(64).then(
     () => expect.fail('it ran'),

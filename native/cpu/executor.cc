@@ -37,7 +37,7 @@ AlignedMemory::AlignedMemory(size_t bytes) {
 void AlignedMemory::Free::operator()(std::byte* p) const { std::free(p); }
 
 CpuExecutor::CpuExecutor(Program program, int threads)
-    : Executor(std::move(program)), arena_(program_.arena_bytes), pool_(threads), context_{pool_} {
+    : Executor(std::move(program)), arena_(program_.arena_bytes), paged_(program_.paged_bytes), pool_(threads), context_{pool_} {
   resolve_calls();
 }
 
@@ -45,7 +45,7 @@ void CpuExecutor::resolve_calls() {
   size_t shared = 0;
   size_t local = 0;
   for (size_t i = 0; i < program_.calls.size(); ++i) {
-    Operands operands(program_, i, arena_.data());
+    Operands operands(program_, i, regions());
     const Bind bind = find_kernel(program_.calls[i].kernel);
     operands.require(bind != nullptr, "names a kernel that this runtime does not have");
     steps_.push_back(bind(operands));
@@ -78,12 +78,12 @@ void CpuExecutor::run() {
 
 void CpuExecutor::write(int index, const std::byte* bytes) {
   const Buffer& target = buffer(index);
-  std::memcpy(arena_.data() + target.offset, bytes, target.bytes());
+  std::memcpy(regions().at(target), bytes, target.bytes());
 }
 
 void CpuExecutor::read(int index, std::byte* bytes) {
   const Buffer& source = buffer(index);
-  std::memcpy(bytes, arena_.data() + source.offset, source.bytes());
+  std::memcpy(bytes, regions().at(source), source.bytes());
 }
 
 }  // namespace pipe

@@ -1,4 +1,4 @@
-// The CPU runtime: one arena, a program resolved to steps over raw addresses, and the loop that runs them.
+// The CPU runtime: an arena, a program resolved to steps over raw addresses, and the loop that runs them.
 #pragma once
 
 #include <memory>
@@ -37,8 +37,10 @@ class CpuExecutor : public Executor {
 
  private:
   void resolve_calls();
+  Regions regions() const { return {arena_.data(), paged_.data()}; }
 
   AlignedMemory arena_;
+  AlignedMemory paged_;
   Pool pool_;
   std::vector<Step> steps_;
   std::unique_ptr<AlignedMemory> workspace_;

@@ -1,4 +1,5 @@
-// Loading a program on a GPU and replaying it: one allocation, every call run once, then a graph of them.
+// Loading a program on a GPU and replaying it: the arena and what is paged beside it, every call run once, then a graph of
+// them.
 #include <algorithm>
 #include <cstring>
 
@@ -18,8 +19,9 @@ class GraphExecutor : public CudaExecutor {
   GraphExecutor(Program program, Precision precision)
       : CudaExecutor(std::move(program)),
         arena_(allocate(program_.arena_bytes, "its arena")),
+        paged_(pin(program_.paged_bytes)),
         context_(gemms_, stream_.get(), precision, integers_) {
-    check(cudaMemsetAsync(arena_.data(), 0, program_.arena_bytes, stream_.get()), "clearing the arena");
+    clear();
     resolve_calls();
     plan();
     rehearse();
@@ -56,6 +58,10 @@ class GraphExecutor : public CudaExecutor {
 
   void write(int index, const std::byte* bytes) override {
     const Buffer& target = buffer(index);
+    if (target.region == Region::paged) {
+      std::memcpy(on_host(target), bytes, target.bytes());
+      return;
+    }
     std::byte* place = arena_.data() + target.offset;
     check(cudaMemcpyAsync(place, bytes, target.bytes(), cudaMemcpyHostToDevice, stream_.get()), name_of_run().c_str());
     check(cudaStreamSynchronize(stream_.get()), name_of_run().c_str());
@@ -68,6 +74,10 @@ class GraphExecutor : public CudaExecutor {
 
   void read(int index, std::byte* bytes) override {
     const Buffer& source = buffer(index);
+    if (source.region == Region::paged) {
+      std::memcpy(bytes, on_host(source), source.bytes());
+      return;
+    }
     check(cudaMemcpyAsync(bytes, arena_.data() + source.offset, source.bytes(), cudaMemcpyDeviceToHost, stream_.get()),
           name_of_run().c_str());
     check(cudaStreamSynchronize(stream_.get()), name_of_run().c_str());
@@ -94,6 +104,34 @@ class GraphExecutor : public CudaExecutor {
     return DeviceMemory(memory);
   }
 
+  // Read and written by every kernel as if it were the GPU's, over the bus: 16 bytes a parameter and step.
+  PinnedMemory pin(size_t bytes) const {
+    if (bytes == 0) return {};
+    void* memory = nullptr;
+    const cudaError_t status = cudaHostAlloc(&memory, bytes, cudaHostAllocMapped);
+    if (status == cudaErrorMemoryAllocation) {
+      cudaGetLastError();
+      throw ProgramError("program " + program_.name + " pages " + mebibytes(bytes) +
+                         " of optimizer state to the host (planned), and so much cannot be pinned there; give it a larger "
+                         "budget of the GPU's memory, or adapters of a lower rank");
+    }
+    check(status, "pinned memory");
+    return PinnedMemory(memory);
+  }
+
+  // Where the host finds what is paged, once all that was queued has been done.
+  std::byte* on_host(const Buffer& paged) const {
+    check(cudaStreamSynchronize(stream_.get()), name_of_run().c_str());
+    return paged_.data() + paged.offset;
+  }
+
+  // Zeroes all memory, once all that was queued has been done.
+  void clear() {
+    check(cudaMemsetAsync(arena_.data(), 0, program_.arena_bytes, stream_.get()), "clearing the arena");
+    check(cudaStreamSynchronize(stream_.get()), "clearing the arena");
+    if (program_.paged_bytes > 0) std::memset(paged_.data(), 0, program_.paged_bytes);
+  }
+
   // Milliseconds from each event to the next, once all have come.
   std::vector<float> between(const std::vector<Event>& events) const {
     check(cudaStreamSynchronize(stream_.get()), name_of_run().c_str());
@@ -105,7 +143,7 @@ class GraphExecutor : public CudaExecutor {
 
   void resolve_calls() {
     for (size_t i = 0; i < program_.calls.size(); ++i) {
-      Operands operands(program_, i, arena_.data());
+      Operands operands(program_, i, {arena_.data(), paged_.on_device()});
       const Bind bind = find_kernel(program_.calls[i].kernel);
       operands.require(bind != nullptr, "names a kernel that this runtime does not have");
       steps_.push_back(bind(operands));
@@ -136,8 +174,7 @@ class GraphExecutor : public CudaExecutor {
   // Runs every call once on zeroed memory, which loads its code and finds what cannot run here, and clears up after it.
   void rehearse() {
     each_call([this] { check(cudaStreamSynchronize(stream_.get()), "it failed on the GPU"); });
-    check(cudaMemsetAsync(arena_.data(), 0, program_.arena_bytes, stream_.get()), "clearing the arena");
-    check(cudaStreamSynchronize(stream_.get()), "clearing the arena");
+    clear();
   }
 
   void check_integers() {
@@ -181,6 +218,7 @@ class GraphExecutor : public CudaExecutor {
   bool integers_changed_ = false;
   Gemms gemms_;
   DeviceMemory arena_;
+  PinnedMemory paged_;
   DeviceMemory workspace_;
   Context context_;
   std::vector<Step> steps_;

@@ -20,6 +20,25 @@ class DeviceMemory {
   std::unique_ptr<void, Free> memory_;
 };
 
+// Memory of the host that stays where it is, so that kernels read and write it over the bus; both see the same bytes.
+class PinnedMemory {
+ public:
+  PinnedMemory() = default;
+  // Takes memory of cudaHostAlloc, mapped.
+  explicit PinnedMemory(void* memory) : memory_(memory) {
+    check(cudaHostGetDevicePointer(&on_device_, memory, 0), "the address of pinned memory on the GPU");
+  }
+  std::byte* data() const { return static_cast<std::byte*>(memory_.get()); }
+  std::byte* on_device() const { return static_cast<std::byte*>(on_device_); }
+
+ private:
+  struct Free {
+    void operator()(void* memory) const { cudaFreeHost(memory); }
+  };
+  std::unique_ptr<void, Free> memory_;
+  void* on_device_ = nullptr;
+};
+
 // A stream that does not wait for the default one.
 class Stream {
  public:

@@ -29,13 +29,13 @@ std::string names_of(Storages storages) {
 }
 
 bool overlap(const Buffer& a, const Buffer& b) {
-  return a.offset < b.offset + b.bytes() && b.offset < a.offset + a.bytes();
+  return a.region == b.region && a.offset < b.offset + b.bytes() && b.offset < a.offset + a.bytes();
 }
 
 }  // namespace
 
-Operands::Operands(const Program& program, size_t call, std::byte* arena)
-    : program_(program), call_(program.calls[call]), index_(call), arena_(arena) {
+Operands::Operands(const Program& program, size_t call, const Regions& regions)
+    : program_(program), call_(program.calls[call]), index_(call), regions_(regions) {
   const int buffers = static_cast<int>(program.buffers.size());
   const auto known = [&](int buffer) { return buffer >= 0 && buffer < buffers; };
   for (const std::vector<int>* list : {&call_.inputs, &call_.outputs})
@@ -62,7 +62,7 @@ std::string Operands::describe(size_t index, const char* what) const {
 
 Tensor Operands::at(int buffer) const {
   const Buffer& description = program_.buffers[static_cast<size_t>(buffer)];
-  return {&description, arena_ + description.offset};
+  return {&description, regions_.at(description)};
 }
 
 size_t Operands::split_off(size_t n) {
@@ -178,7 +178,8 @@ void Operands::finish_output(size_t o) const {
   const Buffer& output = *at(call_.outputs[o]).buffer;
   for (size_t i = 0; i < call_.inputs.size(); ++i) {
     const Buffer& input = *at(call_.inputs[i]).buffer;
-    const bool same = input.offset == output.offset && input.bytes() == output.bytes();
+    const bool same =
+        input.region == output.region && input.offset == output.offset && input.bytes() == output.bytes();
     const bool allowed = same && std::find(in_place_.begin(), in_place_.end(), i) != in_place_.end();
     require(allowed || !overlap(input, output), "writes its output \"" + output.name + "\" over operand " +
                                                     std::to_string(i) + " (\"" + input.name +

@@ -39,7 +39,7 @@ inline constexpr int64_t any = -1;
 // Each function throws ProgramError with the call, the operand and what was expected when the program is wrong.
 class Operands {
  public:
-  Operands(const Program& program, size_t call, std::byte* arena);
+  Operands(const Program& program, size_t call, const Regions& regions);
 
   size_t count() const { return call_.inputs.size() - last_; }
   // The last n operands, which are taken before the others and no longer count among them. Returns where they begin.
@@ -86,7 +86,7 @@ class Operands {
   const Program& program_;
   const Call& call_;
   size_t index_;
-  std::byte* arena_;
+  Regions regions_;
   size_t taken_ = 0;
   size_t written_ = 0;
   size_t last_ = 0;

@@ -27,7 +27,7 @@ export async function loadStep(
   name: string,
   step: Step,
   host: Host,
-  options: Pick<LoadOptions, 'precision' | 'rematerialize'> = {},
+  options: Pick<LoadOptions, 'precision' | 'rematerialize' | 'budget'> = {},
 ): Promise<Executable> {
   const program = trace(name, step);
   if (host.device === 'cpu') {
@@ -35,6 +35,7 @@ export async function loadStep(
       load(program, { ...options, threads: host.cpus, onFallback: host.warn }),
     );
     host.measure('backend', executable.backend);
+    measurePaged(name, executable, host);
     return executable;
   }
   const gpu = openGpu();
@@ -65,11 +66,19 @@ export class NoRoom extends StageError {
   }
 }
 
+function noRoomOnHost(step: string, { needed, memory }: OutOfMemory): StageError {
+  const [wanted, free, total] = [needed, memory.free, memory.total].map(gigabytes);
+  return new StageError(
+    `the ${step} pages ${wanted} GB of the optimizer's moments to the host (planned), where ${free} of ${total} GB are free: let it have more of the device (memory_budget, paged_optimizer), or train less (rank, targets)`,
+  );
+}
+
 async function refusingNoRoom<T>(step: string, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    throw error instanceof OutOfMemory ? new NoRoom(step, error) : error;
+    if (!(error instanceof OutOfMemory)) throw error;
+    throw error.need === 'arena' ? new NoRoom(step, error) : noRoomOnHost(step, error);
   }
 }
 
@@ -77,13 +86,18 @@ async function refusingNoRoom<T>(step: string, work: () => Promise<T>): Promise<
 const known = new WeakSet<Host>();
 
 function measureMemory(name: string, executable: CudaExecutable, gpu: Gpu, before: number, host: Host): void {
-  const { total, ...groups } = peakMemory(executable.plan);
+  const { total, paged: _, ...groups } = peakMemory(executable.plan);
   const used = gpu.usedBytes();
   for (const [group, bytes] of Object.entries(groups)) host.measure(`${name}: planned bytes of ${group}`, bytes);
   host.measure(`${name}: planned bytes`, total);
+  measurePaged(name, executable, host);
   host.measure(`${name}: workspace bytes`, executable.workspaceBytes);
   host.measure(`${name}: bytes as the driver sees them`, used - before);
   host.measure('GPU bytes in use', used);
+}
+
+function measurePaged(name: string, { plan }: Executable, host: Host): void {
+  if (plan.paged.bytes > 0) host.measure(`${name}: planned bytes of optimizer paged to the host`, plan.paged.bytes);
 }
 
 /** The place of each token in its row: [0 .. length) for each of `batch` rows. */

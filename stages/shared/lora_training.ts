@@ -17,14 +17,16 @@ interface Options {
   readonly init: number;
   /** What is kept for the gradient. */
   readonly rematerialize: Rematerialization;
+  /** Bytes of the arena beyond which the moments are paged; by default none are. */
+  readonly budget?: number;
 }
 
 /** Inputs that are left to write before a run: those of `loraTrainingStep` but the positions. */
 export async function loadLoraTraining(base: FrozenModel, options: Options, host: Host): Promise<Executable> {
   const { config, matrices } = base;
-  const { lora, batch, length, init, rematerialize } = options;
+  const { lora, batch, length, init, rematerialize, budget = Number.POSITIVE_INFINITY } = options;
   const step = loraTrainingStep({ config, matrices, ...options });
-  const training = await loadStep('LoRA training step', step, host, { rematerialize });
+  const training = await loadStep('LoRA training step', step, host, { rematerialize, budget });
   base.writeTo(training);
   for (const [name, values] of initialAdapters(config, lora, init)) training.write(name, values);
   training.write('positions', rowPositions(batch, length));

@@ -5,6 +5,7 @@ import type { Gpt2Config } from '../../model/config.ts';
 import type { LoraConfig } from '../../model/lora.ts';
 import type { Matrices, Matrix } from '../../model/matrix.ts';
 import { loraTrainingStep, lossStep, pretrainingStep } from '../../model/steps.ts';
+import { arenaBudget, noPaging, type Paging } from './paging.ts';
 import { adamW } from './training.ts';
 
 /** How a base is stored: LoRA's in 16 bits, QLoRA's matrices in NF4 with double quantization. */
@@ -37,10 +38,14 @@ export interface PlannedTraining {
 /** Any values: the optimizer's numbers take no memory. */
 export const anyAdamW = adamW({ weight_decay: 0, max_grad_norm: 1 }, 0.999);
 
-/** The peak of a training step, to the byte what `train` would take for it on that target; by default on a CPU. */
+/**
+ * The peak of a training step, to the byte what `train` would take for it on that target; by default on a CPU.
+ * @param budget of its arena, as `planMemory`; by default nothing is paged.
+ */
 export function plannedTraining(
   { config, matrices, targets, rank, batch, length, dropout = 0 }: PlannedTraining,
   target: Target = {},
+  budget?: number,
 ): PeakMemory {
   const step = loraTrainingStep({
     config,
@@ -51,22 +56,27 @@ export function plannedTraining(
     batch,
     length,
   });
-  return plannedPeak('LoRA training step', step, target);
+  return plannedPeak('LoRA training step', step, target, budget);
 }
 
 /** The arenas of a training with its held-out measurements, in bytes. */
 export interface Footprint {
   readonly training: number;
   readonly heldOut: number;
+  /** Of the device: on a CPU, whose memory is the host's, what is paged too. */
   readonly total: number;
+  /** The optimizer's moments: in the arena of the training program, and on the host. */
+  readonly optimizer: number;
+  readonly paged: number;
 }
 
 /** What `train` takes on a target: its program's arena, and that of the program that measures the held-out loss meanwhile. */
-export function footprint(training: PlannedTraining, target: Target): Footprint {
+export function footprint(training: PlannedTraining, target: Target, paging = noPaging): Footprint {
   const { config, matrices, targets, rank, batch, length } = training;
-  const heldOut = lossStep({ config, matrices, lora: { rank, alpha: rank, targets }, batch, length });
+  const step = lossStep({ config, matrices, lora: { rank, alpha: rank, targets }, batch, length });
   const { rematerialize: _, ...forward } = target;
-  return together(plannedTraining(training, target), plannedPeak('loss step', heldOut, forward));
+  const heldOut = plannedPeak('loss step', step, forward);
+  return together(heldOut, paging, target, (budget) => plannedTraining(training, target, budget));
 }
 
 /** A training of a whole model that is not run. */
@@ -80,16 +90,24 @@ export interface PlannedPretraining {
  * What `pretrain` takes: as `footprint`.
  * @param gpu what its products are multiplied in on a GPU; undefined on the CPU.
  */
-export function pretrainingFootprint(sizes: PlannedPretraining, gpu: Target['gpu']): Footprint {
-  const training = plannedPeak(
-    'pretraining step',
-    pretrainingStep({ ...sizes, adamw: anyAdamW }),
-    gpu === undefined ? {} : { gpu },
+export function pretrainingFootprint(sizes: PlannedPretraining, gpu: Target['gpu'], paging = noPaging): Footprint {
+  const target = gpu === undefined ? {} : { gpu };
+  const step = lossStep({ ...sizes, matrices: storedIn('bf16') });
+  const heldOut = plannedPeak('loss step', step, gpu === undefined ? {} : { gpu: 'bf16' });
+  return together(heldOut, paging, target, (budget) =>
+    plannedPeak('pretraining step', pretrainingStep({ ...sizes, adamw: anyAdamW }), target, budget),
   );
-  const heldOut = lossStep({ ...sizes, matrices: storedIn('bf16') });
-  return together(training, plannedPeak('loss step', heldOut, gpu === undefined ? {} : { gpu: 'bf16' }));
 }
 
-function together(training: PeakMemory, heldOut: PeakMemory): Footprint {
-  return { training: training.total, heldOut: heldOut.total, total: training.total + heldOut.total };
+function together(
+  heldOut: PeakMemory,
+  paging: Paging,
+  target: Target,
+  plan: (budget: number) => PeakMemory,
+): Footprint {
+  const device = target.gpu === undefined ? 'cpu' : 'cuda';
+  const training = plan(arenaBudget(paging, device, heldOut.total));
+  const { optimizer, paged } = training;
+  const total = training.total + heldOut.total + (device === 'cpu' ? paged : 0);
+  return { training: training.total, heldOut: heldOut.total, total, optimizer, paged };
 }

@@ -14,7 +14,8 @@ __device__ double clip(double norm, double max_norm) {
 // As many parameters as one launch takes: their addresses travel as an argument.
 constexpr int most_parameters = 64;
 constexpr int update_threads = 256;
-constexpr int64_t elements_per_block = update_threads * 4;
+constexpr int at_once = 4;  // elements of a thread: one access of 16 bytes
+constexpr int64_t elements_per_block = update_threads * at_once;
 
 struct Parameters {
   int count;
@@ -27,34 +28,48 @@ struct Rates {
   float epsilon, weight_decay;
 };
 
-// Mean, variance and update of each parameter, in one pass over each: a block takes elements of one parameter. What all
-// elements share is computed once a block, in float64: in float32, 1 - beta^t would keep few digits.
+// What all elements of a block share.
+struct Factors {
+  float clipping, mean_scale, variance_scale, rate;
+};
+
+__device__ void update(float& p, float& m, float& v, float g, const Factors& factors, const Rates& rates) {
+  const float gradient = factors.clipping * g;
+  m = static_cast<float>(rates.beta1) * m + static_cast<float>(1 - rates.beta1) * gradient;
+  v = static_cast<float>(rates.beta2) * v + static_cast<float>(1 - rates.beta2) * (gradient * gradient);
+  const float step = m * factors.mean_scale / (sqrtf(v * factors.variance_scale) + rates.epsilon);
+  p = p - factors.rate * (step + rates.weight_decay * p);
+}
+
+__device__ float4 four(const float* x) { return *reinterpret_cast<const float4*>(x); }
+__device__ float4& four(float* x) { return *reinterpret_cast<float4*>(x); }
+
+// Mean, variance and update of each parameter, in one pass over each: a block takes elements of one parameter. Moments may
+// lie on the host: accesses of 16 bytes, side by side, fill the packets of its bus. What all elements share is computed
+// once a block, in float64: in float32, 1 - beta^t would keep few digits.
 __global__ void __launch_bounds__(update_threads)
     update_all(Parameters parameters, const float* norm, const float* hyper, Rates rates) {
-  __shared__ float clipping, mean_scale, variance_scale;
-  if (threadIdx.x == 0) {
-    clipping = static_cast<float>(clip(*norm, rates.max_norm));
-    mean_scale = static_cast<float>(1 / (1 - pow(rates.beta1, static_cast<double>(hyper[1]))));
-    variance_scale = static_cast<float>(1 / (1 - pow(rates.beta2, static_cast<double>(hyper[1]))));
-  }
-  __syncthreads();
   int which = 0;
   while (which + 1 < parameters.count && parameters.first_block[which + 1] <= blockIdx.x) ++which;
-  const Parameter& parameter = parameters.of[which];
-  const float kept_mean = static_cast<float>(rates.beta1), kept_variance = static_cast<float>(rates.beta2);
-  const float mean_share = static_cast<float>(1 - rates.beta1), variance_share = static_cast<float>(1 - rates.beta2);
-  const int64_t begin = (blockIdx.x - parameters.first_block[which]) * elements_per_block;
-  const int64_t end = min(parameter.size, begin + elements_per_block);
-#pragma unroll 4
-  for (int64_t i = begin + threadIdx.x; i < end; i += update_threads) {
-    const float gradient = clipping * parameter.g[i];
-    const float mean = kept_mean * parameter.m[i] + mean_share * gradient;
-    const float variance = kept_variance * parameter.v[i] + variance_share * (gradient * gradient);
-    const float p = parameter.p[i];
-    const float step = mean * mean_scale / (sqrtf(variance * variance_scale) + rates.epsilon);
-    parameter.m[i] = mean;
-    parameter.v[i] = variance;
-    parameter.p[i] = p - hyper[0] * (step + rates.weight_decay * p);
+  const Parameter& of = parameters.of[which];
+  const int64_t first = (blockIdx.x - parameters.first_block[which]) * elements_per_block + threadIdx.x * at_once;
+  const bool whole = first + at_once <= of.size;
+  float4 p, m, v, g;
+  if (whole) p = four(of.p + first), m = four(of.m + first), v = four(of.v + first), g = four(of.g + first);
+  __shared__ Factors factors;
+  if (threadIdx.x == 0)
+    factors = {static_cast<float>(clip(*norm, rates.max_norm)),
+               static_cast<float>(1 / (1 - pow(rates.beta1, static_cast<double>(hyper[1])))),
+               static_cast<float>(1 / (1 - pow(rates.beta2, static_cast<double>(hyper[1])))), hyper[0]};
+  __syncthreads();
+  if (whole) {
+    update(p.x, m.x, v.x, g.x, factors, rates);
+    update(p.y, m.y, v.y, g.y, factors, rates);
+    update(p.z, m.z, v.z, g.z, factors, rates);
+    update(p.w, m.w, v.w, g.w, factors, rates);
+    four(of.p + first) = p, four(of.m + first) = m, four(of.v + first) = v;
+  } else {
+    for (int64_t i = first; i < of.size; ++i) update(of.p[i], of.m[i], of.v[i], of.g[i], factors, rates);
   }
 }
 

@@ -1,0 +1,129 @@
+/** Optimizer states in pinned memory of the host: the same bits on a GPU, the arena as much smaller, and everything given back. */
+import { expect, test } from 'vitest';
+import type { HostData } from '../../compile/host_access.ts';
+import { type CudaExecutable, loadCuda } from '../../compile/native_executable.ts';
+import { optimize } from '../../compile/optimize.ts';
+import { planMemory } from '../../compile/plan.ts';
+import type { Program } from '../../compile/program.ts';
+import { trace } from '../../compile/trace.ts';
+import { loraTrainingStep, pretrainingStep } from '../../model/steps.ts';
+import { tf } from '../../model/tf.ts';
+import { addon } from '../native/case.ts';
+import {
+  adamw,
+  bases,
+  config,
+  contents,
+  everywhere,
+  lora,
+  shape,
+  statesOf,
+  writeContents,
+} from '../support/compiled.ts';
+import { onGpu } from './device.ts';
+
+const programs = {
+  'adapters on a 4-bit base': [
+    loraTrainingStep({
+      ...shape,
+      config,
+      lora,
+      adamw,
+      matrices: everywhere(bases['nf4, doubly']),
+      dropout: { rate: 0.1, seed: 7 },
+    }),
+    contents(bases['nf4, doubly']),
+  ],
+  'a whole model': [pretrainingStep({ ...shape, config, adamw: { ...adamw, maxNorm: 1 } }), contents(bases.bf16)],
+} as const;
+
+function open(program: Program, budget?: number): CudaExecutable {
+  const executable = loadCuda(program, planMemory(program, budget), 'bf16');
+  if ('unavailable' in executable) throw new Error(executable.unavailable);
+  return executable;
+}
+
+/** Twenty steps. @returns losses, norms and every state, moments among them. */
+function trained(executable: CudaExecutable, all: ReadonlyMap<string, HostData>): readonly HostData[] {
+  writeContents(executable, all);
+  const told: HostData[] = [];
+  for (let step = 1; step <= 20; step++) {
+    const inputs: [string, HostData][] = [
+      ['hyper', Float32Array.of(1e-3, step)],
+      ['step', Int32Array.of(step)],
+    ];
+    writeContents(executable, new Map(inputs));
+    executable.run();
+    told.push(executable.read('loss'), executable.read('norm'));
+  }
+  return [...told, ...statesOf(executable).map((name) => executable.read(name))];
+}
+
+onGpu.each(Object.entries(programs))('%s', (_, [step, content]) => {
+  const program = optimize(trace('step', step), { gpu: 'bf16' });
+
+  test('comes out the same to the bit with none, some and all of its moments on the host', () => {
+    const whole = open(program);
+    expect(whole.pagedBytes).toBe(0);
+    const { arenaBytes, groups } = whole.plan;
+    const expected = trained(whole, content);
+    whole.dispose();
+    for (const budget of [arenaBytes - groups.optimizer / 2, 0]) {
+      const paged = open(program, budget);
+      expect(paged.pagedBytes).toBe(paged.plan.paged.bytes);
+      expect(paged.pagedBytes).toBeGreaterThanOrEqual(groups.optimizer / 2);
+      expect(paged.arenaBytes + paged.pagedBytes).toBe(arenaBytes);
+      expect(trained(paged, content)).toEqual(expected);
+      paged.dispose();
+    }
+  });
+
+  test('begins with moments of zero, and keeps what is written to them', () => {
+    const executable = open(program, 0);
+    const names = statesOf(executable).filter((name) => /\.(mean|variance)$/.test(name));
+    for (const name of names) {
+      const zeros = executable.read(name);
+      expect(
+        zeros.every((value) => value === 0),
+        name,
+      ).toBe(true);
+      const values = Float32Array.from(zeros, (_, i) => i / 7);
+      executable.write(name, values);
+      expect(executable.read(name), name).toEqual(values);
+    }
+    executable.dispose();
+  });
+});
+
+onGpu('what is paged', () => {
+  /** A state of 64 MiB of the optimizer's, doubled by a run, and nothing else. */
+  const elements = 2 ** 24;
+  const program = optimize(
+    trace('double', (scope) => {
+      const state = scope.state('state', [elements], 'optimizer');
+      scope.update(state, tf.add(state, state));
+      return {};
+    }),
+    { gpu: 'float32' },
+  );
+
+  test('takes nothing of the GPU, and is given back', () => {
+    // The first pinned memory of a process may bring some of the driver's own with it.
+    open(program, 0).dispose();
+    const device = () => addon().cudaMemory().free;
+    const host = () => process.memoryUsage.rss();
+    const [freeBefore, usedBefore] = [device(), host()];
+    for (let i = 0; i < 20; i++) {
+      const executable = open(program, 0);
+      expect([executable.arenaBytes, executable.pagedBytes]).toEqual([expect.any(Number), 4 * elements]);
+      executable.write('state', new Float32Array(elements).fill(1.5));
+      expect(freeBefore - device()).toBeLessThan(2 * elements);
+      executable.run();
+      expect(executable.read('state')[elements - 1]).toBe(3);
+      executable.dispose();
+    }
+    expect(freeBefore - device()).toBeLessThan(2 ** 22);
+    // Of 20 x 64 MiB; arrays that wait for the collector are among it.
+    expect(host() - usedBefore).toBeLessThan(600 * 2 ** 20);
+  });
+});
