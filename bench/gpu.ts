@@ -3,9 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { LoadOptions } from '../compile/executable.ts';
 import { type CudaExecutable, loadCuda } from '../compile/native_executable.ts';
 import { optimize } from '../compile/optimize.ts';
-import type { Rematerialization } from '../compile/passes/rematerialize.ts';
 import { planMemory } from '../compile/plan.ts';
 import type { Program } from '../compile/program.ts';
 import { trace } from '../compile/trace.ts';
@@ -14,7 +14,7 @@ import type { Family } from '../model/gpt2.ts';
 import { nf4Dequantize } from '../model/kernels/nf4_matmul.ts';
 import type { Matrix } from '../model/matrix.ts';
 import type { Step } from '../model/scope.ts';
-import { decodeStep, loraTrainingStep, quantizationStep } from '../model/steps.ts';
+import { decodeStep, loraTrainingStep, pretrainingStep, quantizationStep } from '../model/steps.ts';
 import { type Addon, loadAddon } from '../native/addon.ts';
 
 const config = publishedConfigs['gpt2-medium'];
@@ -25,12 +25,18 @@ const nf4: Matrix = { kind: 'nf4', block: 64, doubleQuantization: true };
 const attention: readonly Family[] = ['q', 'k', 'v'];
 const everything: readonly Family[] = ['q', 'k', 'v', 'o', 'fc', 'proj'];
 
+/** How a program is made ready, and within which arena. */
+type How = Pick<LoadOptions, 'rematerialize' | 'budget'>;
+const allPaged: How = { budget: 0 };
+
 interface Measured {
   readonly what: string;
   readonly ms: number;
   /** From tracing to the end of the first step. */
   readonly firstStepSeconds: number;
   readonly plannedBytes: number;
+  /** Of the optimizer's moments, on the host. */
+  readonly pagedBytes: number;
   readonly workspaceBytes: number;
   /** What the driver lost while the program was loaded. */
   readonly driverBytes: number;
@@ -59,14 +65,18 @@ export function main([out, ...peers]: readonly string[]): number {
         adamw,
       }),
     );
+  const full = () => trace('full', pretrainingStep({ ...shape, config: publishedConfigs.gpt2, adamw }));
   const ours = [
     measured(addon, 'LoRA, r=8, q k v', lora(bf16, 8, attention)),
     measured(addon, 'QLoRA, r=8, q k v', lora(nf4, 8, attention)),
     measured(addon, 'LoRA, r=16, every matrix', lora(bf16, 16, everything)),
     measured(addon, 'LoRA, r=16, q v', lora(bf16, 16, ['q', 'v'])),
     measured(addon, 'QLoRA, r=16, q v', lora(nf4, 16, ['q', 'v'])),
-    measured(addon, 'LoRA, r=16, q v, blocks computed again', lora(bf16, 16, ['q', 'v']), 'block'),
-    measured(addon, 'QLoRA, r=16, q v, blocks computed again', lora(nf4, 16, ['q', 'v']), 'block'),
+    measured(addon, 'LoRA, r=16, q v, blocks computed again', lora(bf16, 16, ['q', 'v']), { rematerialize: 'block' }),
+    measured(addon, 'QLoRA, r=16, q v, blocks computed again', lora(nf4, 16, ['q', 'v']), { rematerialize: 'block' }),
+    measured(addon, 'LoRA, r=16, q v, all moments paged', lora(bf16, 16, ['q', 'v']), allPaged),
+    measured(addon, 'full fine-tuning of GPT-2 small', full),
+    measured(addon, 'full fine-tuning of GPT-2 small, all moments paged', full, allPaged),
     measured(addon, 'decoding a token, NF4', () =>
       trace('decode', decodeStep({ config, matrices: () => nf4, batch: 1, capacity: 512 })),
     ),
@@ -91,12 +101,12 @@ function measured(
   addon: Addon,
   what: string,
   make: () => Program,
-  rematerialize: Rematerialization = 'none',
+  { rematerialize = 'none', budget }: How = {},
 ): Measured {
   const before = addon.cudaMemory().free;
   const begun = performance.now();
   const program = optimize(make(), { gpu: 'bf16', rematerialize });
-  const executable = loadCuda(program, planMemory(program), 'bf16');
+  const executable = loadCuda(program, planMemory(program, budget), 'bf16');
   if ('unavailable' in executable) throw new Error(executable.unavailable);
   const loadedAt = performance.now();
   fill(executable);
@@ -109,13 +119,14 @@ function measured(
   executable.time(10);
   const ms = median(executable.time(50));
   const kernels = byKernel(executable);
-  const { arenaBytes: plannedBytes, workspaceBytes } = executable;
+  const { arenaBytes: plannedBytes, pagedBytes, workspaceBytes } = executable;
   executable.dispose();
   return {
     what,
     ms,
     firstStepSeconds,
     plannedBytes,
+    pagedBytes,
     workspaceBytes,
     driverBytes,
     loss: output === 'loss' ? loss : undefined,
@@ -232,6 +243,7 @@ function print({
   ms,
   firstStepSeconds,
   plannedBytes,
+  pagedBytes,
   workspaceBytes,
   driverBytes,
   loss,
@@ -241,6 +253,7 @@ function print({
   console.log(
     `${what}: ${ms.toFixed(3)} ms a step, first step after ${firstStepSeconds.toFixed(2)} s, ` +
       `arena ${mib(plannedBytes)} + workspace ${mib(workspaceBytes)}, the driver says ${mib(driverBytes)}` +
+      (pagedBytes === 0 ? '' : `, ${mib(pagedBytes)} paged to the host`) +
       (loss === undefined ? '' : `, loss ${loss.toFixed(3)}`),
   );
   for (const [kernel, calls, time] of kernels.slice(0, 16))

@@ -117,5 +117,6 @@ function plannedRun({ path, axes }: Member): PlannedRun {
     batch: summary.number('rows'),
     length: summary.number('rowLength'),
   });
-  return { label, planned: planned.total, taken: memoryIn(summary).total };
+  const taken = memoryIn(summary).total + summary.inside('memory').number('paged');
+  return { label, planned: planned.total, taken };
 }

@@ -149,6 +149,12 @@ describe('advise', () => {
     expect(text).toContain(table);
   });
 
+  test('says what paging the optimizer would free, and where that is a sequence more', async () => {
+    const { text } = await ask(null);
+    // One more would take 9 GB, and the moments are 0.01.
+    expect(text.replace(/\s+/g, ' ')).toContain('frees 0.010 GB, room for one sequence more in none of these 3');
+  });
+
   test('says so where nothing is known', async () => {
     expect((await ask(null)).text).toContain('no results yet, so nothing is known');
     const { text, qualities } = await ask({ tiny: [row('nf4', 8, 1, '4 layers x 128')] });

@@ -98,12 +98,18 @@ test('what is planned for a run is what it took, to the byte', async () => {
   const meta = { vocabSize: 96, endOfText: 0, maxLength: 20, seed: 1, dropped: 0, truncated: 0 };
   writeDataset(data, { meta, splits: { train: split, validation: split } });
   const params = { targets: 'q+proj', rank: 3, steps: 1, warmup: 0, batch: 2 };
-  const { outputs } = await workshop.run(train, { params, inputs: { base: model, data } });
-  const runs = [{ path: outputs.summary!, axes: { precision: 'bf16' } }];
+  const summaryOf = async (how: object) =>
+    (await workshop.run(train, { params: { ...params, ...how }, inputs: { base: model, data } })).outputs.summary!;
+  const runs = [
+    { path: await summaryOf({}), axes: { precision: 'bf16' } },
+    { path: await summaryOf({ paged_optimizer: 'all' }), axes: { paged: 'all' } },
+  ];
   const planned = await workshop.run(memory, { params: { shapes: [] }, inputs: { model, runs } });
-  const [row] = rowsOf(planned.outputs.tables!, 'memory_runs');
+  const [row, ofPaged] = rowsOf(planned.outputs.tables!, 'memory_runs');
   expect(row).toMatchObject({ run: 'precision=bf16', difference_bytes: 0 });
-  expect(row!.taken_mb).toBe(JSON.parse(readFileSync(outputs.summary!, 'utf8')).memory.total / 1e6);
+  expect(row!.taken_mb).toBe(JSON.parse(readFileSync(runs[0]!.path, 'utf8')).memory.total / 1e6);
+  // What lies on the host is counted too.
+  expect(ofPaged).toMatchObject({ run: 'paged=all', difference_bytes: 0 });
 });
 
 test('figures that are not three numbers are refused', async () => {

@@ -1,7 +1,7 @@
 /** The answer as a terminal shows it: a table of at most 80 columns, and what its numbers are. */
 import type { Candidate, Fits } from '../fit/fits.ts';
 import { shapeText } from '../shared/base_shape.ts';
-import { formatNumber, formatSigned, gigabytes } from '../shared/format.ts';
+import { formatNumber, formatRange, formatSigned, gigabytes } from '../shared/format.ts';
 import type { Quality } from './quality.ts';
 
 /** A configuration with what has been measured of it. */
@@ -25,6 +25,7 @@ export function answerText(fits: Fits, advised: readonly Advised[], results: str
     'trains and the one that measures held-out loss meanwhile. What the driver and',
     'the process take besides is not in it: leave a GPU some 700 MB. Again: what is',
     'computed again for the gradient (rematerialize in `train`), a third slower.',
+    ...pagingNote(advised, memory),
     ...qualityNote(measured, results),
     '',
   ].join('\n');
@@ -71,6 +72,16 @@ function headline(advised: readonly Advised[], memory: number): string[] {
     const sequences = low === high ? `${low}` : `${low} to ${high}`;
     return `${precision}: ${sequences} sequence${high === 1 ? '' : 's'} a step, up to rank ${Math.max(...fitting.map(({ rank }) => rank))}.`;
   });
+}
+
+/** What paging the moments of AdamW would free, and whether that is a sequence more. */
+function pagingNote(advised: readonly Advised[], memory: number): string[] {
+  const sizes = advised.map(({ takes }) => takes.optimizer / 1e9);
+  const longer = advised.filter(({ takes, next }) => next - takes.optimizer <= memory).length;
+  return [
+    `Paging the optimizer (paged_optimizer in \`train\`) frees ${formatRange(sizes, 3)} GB,`,
+    `room for one sequence more in ${longer === 0 ? 'none' : longer} of these ${advised.length} configurations.`,
+  ];
 }
 
 function qualityNote(measured: readonly Advised[], results: string | null): string[] {

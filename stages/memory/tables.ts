@@ -59,6 +59,7 @@ export function comparisonTable(planned: readonly PlannedMethod[], setting: Sett
       'The formulas (p parameters, k adapted matrices of d x d, rank r) leave activations out, so the plan beside them is that of a step on one token.',
       'Full fine-tuning: 12p counts weights and gradients in 16 bits and two moments in float32. The program here trains float32 weights and keeps all gradients for their norm, 4p more.',
       'QLoRA: 0.52p counts every weight as quantized. Embeddings, the tied head, norms and biases stay in 16 bits, which weighs most in small models.',
+      'Optimizer is what `paged_optimizer: all` in `train` and `pretrain` keeps on the host, so that a GPU needs that much less.',
       'Adapters, their gradients and moments are float32 here: 16 bytes a parameter, of which the formula counts 12.',
       `The last columns add activations: ${batch} sequences of ${length} tokens (of the model's context where that is shorter).`,
     ].join(' '),
@@ -156,7 +157,7 @@ export function runsTable(runs: readonly PlannedRun[]): Table | null {
   return {
     name: 'memory_runs',
     title: 'What runs took, and what is planned for them',
-    note: 'A run takes the arena of its training program, once, when the program is loaded. Planned is this stage’s own plan for the shape, adapters and rows that the run tells of; the difference is in bytes.',
+    note: 'A run takes the arena of its training program, once, when the program is loaded; what it paged to the host is counted too. Planned is this stage’s own plan for the shape, adapters and rows that the run tells of; the difference is in bytes.',
     columns: [
       text('run', 'Run'),
       number('taken_mb', 'Run MB', 3),
