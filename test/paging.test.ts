@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { alignedBytes, byteLength } from '../compile/buffers.ts';
-import type { HostData } from '../compile/host_access.ts';
 import { loadNative, type NativeExecutable } from '../compile/native_executable.ts';
 import { optimize } from '../compile/optimize.ts';
 import { statesToPage } from '../compile/paging.ts';
@@ -16,42 +15,14 @@ import { StageError } from '../engine/stage.ts';
 import { writeCheckpoint } from '../model/checkpoint.ts';
 import { exampleSplit, writeDataset } from '../model/dataset.ts';
 import { initialWeights } from '../model/initial.ts';
-import { loraTrainingStep, pretrainingStep } from '../model/steps.ts';
 import { gigabytes } from '../stages/shared/format.ts';
 import { noPaging, pagingOf } from '../stages/shared/paging.ts';
 import { footprint, plannedTraining, pretrainingFootprint, storedIn } from '../stages/shared/planned_training.ts';
 import { type Asked, plansOf, pretrainingPlans, sayingWhatFits } from '../stages/shared/room.ts';
 import train from '../stages/train.ts';
-import {
-  adamw,
-  bases,
-  config,
-  contents,
-  everywhere,
-  lora,
-  shape,
-  statesOf,
-  writeContents,
-} from './support/compiled.ts';
+import { config } from './support/compiled.ts';
+import { pagedSteps, trained } from './support/paged_steps.ts';
 import { openWorkshop } from './support/stages.ts';
-
-const steps = {
-  'adapters on a 4-bit base': {
-    content: contents(bases['nf4, doubly']),
-    step: loraTrainingStep({
-      ...shape,
-      config,
-      lora,
-      adamw,
-      matrices: everywhere(bases['nf4, doubly']),
-      dropout: { rate: 0.1, seed: 7 },
-    }),
-  },
-  'a whole model': {
-    content: contents(bases.bf16),
-    step: pretrainingStep({ ...shape, config, adamw: { ...adamw, maxNorm: 1 } }),
-  },
-};
 
 const state = (name: string, elements: number, group: Buffer['group'] = 'optimizer'): Buffer => ({
   name,
@@ -94,7 +65,7 @@ describe('what is paged', () => {
     expect(paged(1e9)).toHaveLength(5);
   });
 
-  test.each(Object.entries(steps))(
+  test.each(Object.entries(pagedSteps))(
     'the plan of %s keeps its arena within any budget that this allows',
     (_, { step }) => {
       const program = optimize(trace('step', step));
@@ -142,26 +113,8 @@ describe('on the native runtime', () => {
   if ('unavailable' in native) console.warn(`paged programs are not run: ${native.unavailable}`);
   const onNative = 'unavailable' in native ? test.skip : test;
 
-  /** Three steps. @returns losses, norms and every state, moments among them. */
-  function trained(executable: NativeExecutable, content: ReadonlyMap<string, HostData>): readonly HostData[] {
-    writeContents(executable, content);
-    const told: HostData[] = [];
-    for (let step = 1; step <= 3; step++) {
-      const inputs: [string, HostData][] = [
-        ['hyper', Float32Array.of(1e-3, step)],
-        ['step', Int32Array.of(step)],
-      ];
-      writeContents(executable, new Map(inputs));
-      executable.run();
-      told.push(executable.read('loss'), executable.read('norm'));
-    }
-    told.push(...statesOf(executable).map((name) => executable.read(name)));
-    executable.dispose();
-    return told;
-  }
-
   onNative.each(
-    Object.entries(steps).flatMap(([name, each]) =>
+    Object.entries(pagedSteps).flatMap(([name, each]) =>
       // Joined as for a GPU, the optimizer is one call.
       ([{}, { gpu: 'float32' }] as const).map((target) => [name, JSON.stringify(target), each, target] as const),
     ),
@@ -177,12 +130,14 @@ describe('on the native runtime', () => {
     };
     const whole = open();
     const { arenaBytes, groups } = whole.plan;
-    const expected = trained(whole, content);
+    const expected = trained(whole, content, 3);
+    whole.dispose();
     for (const budget of [arenaBytes - groups.optimizer / 2, 0]) {
       const paged = open(budget);
       expect(paged.pagedBytes).toBeGreaterThan(0);
       expect(paged.highWaterBytes).toBeLessThanOrEqual(paged.arenaBytes);
-      expect(trained(paged, content)).toEqual(expected);
+      expect(trained(paged, content, 3)).toEqual(expected);
+      paged.dispose();
     }
   });
 });

@@ -1,41 +1,15 @@
 /** Optimizer states in pinned memory of the host: the same bits on a GPU, the arena as much smaller, and everything given back. */
 import { expect, test } from 'vitest';
-import type { HostData } from '../../compile/host_access.ts';
 import { type CudaExecutable, loadCuda } from '../../compile/native_executable.ts';
 import { optimize } from '../../compile/optimize.ts';
 import { planMemory } from '../../compile/plan.ts';
 import type { Program } from '../../compile/program.ts';
 import { trace } from '../../compile/trace.ts';
-import { loraTrainingStep, pretrainingStep } from '../../model/steps.ts';
 import { tf } from '../../model/tf.ts';
 import { addon } from '../native/case.ts';
-import {
-  adamw,
-  bases,
-  config,
-  contents,
-  everywhere,
-  lora,
-  shape,
-  statesOf,
-  writeContents,
-} from '../support/compiled.ts';
+import { statesOf } from '../support/compiled.ts';
+import { pagedSteps, trained } from '../support/paged_steps.ts';
 import { onGpu } from './device.ts';
-
-const programs = {
-  'adapters on a 4-bit base': [
-    loraTrainingStep({
-      ...shape,
-      config,
-      lora,
-      adamw,
-      matrices: everywhere(bases['nf4, doubly']),
-      dropout: { rate: 0.1, seed: 7 },
-    }),
-    contents(bases['nf4, doubly']),
-  ],
-  'a whole model': [pretrainingStep({ ...shape, config, adamw: { ...adamw, maxNorm: 1 } }), contents(bases.bf16)],
-} as const;
 
 function open(program: Program, budget?: number): CudaExecutable {
   const executable = loadCuda(program, planMemory(program, budget), 'bf16');
@@ -43,37 +17,21 @@ function open(program: Program, budget?: number): CudaExecutable {
   return executable;
 }
 
-/** Twenty steps. @returns losses, norms and every state, moments among them. */
-function trained(executable: CudaExecutable, all: ReadonlyMap<string, HostData>): readonly HostData[] {
-  writeContents(executable, all);
-  const told: HostData[] = [];
-  for (let step = 1; step <= 20; step++) {
-    const inputs: [string, HostData][] = [
-      ['hyper', Float32Array.of(1e-3, step)],
-      ['step', Int32Array.of(step)],
-    ];
-    writeContents(executable, new Map(inputs));
-    executable.run();
-    told.push(executable.read('loss'), executable.read('norm'));
-  }
-  return [...told, ...statesOf(executable).map((name) => executable.read(name))];
-}
-
-onGpu.each(Object.entries(programs))('%s', (_, [step, content]) => {
+onGpu.each(Object.entries(pagedSteps))('%s', (_, { step, content }) => {
   const program = optimize(trace('step', step), { gpu: 'bf16' });
 
   test('comes out the same to the bit with none, some and all of its moments on the host', () => {
     const whole = open(program);
     expect(whole.pagedBytes).toBe(0);
     const { arenaBytes, groups } = whole.plan;
-    const expected = trained(whole, content);
+    const expected = trained(whole, content, 20);
     whole.dispose();
     for (const budget of [arenaBytes - groups.optimizer / 2, 0]) {
       const paged = open(program, budget);
       expect(paged.pagedBytes).toBe(paged.plan.paged.bytes);
       expect(paged.pagedBytes).toBeGreaterThanOrEqual(groups.optimizer / 2);
       expect(paged.arenaBytes + paged.pagedBytes).toBe(arenaBytes);
-      expect(trained(paged, content)).toEqual(expected);
+      expect(trained(paged, content, 20)).toEqual(expected);
       paged.dispose();
     }
   });
