@@ -5,7 +5,9 @@ namespace pipe::cuda {
 
 namespace {
 
-__global__ void __launch_bounds__(top_threads) arg_max_kernel(int32_t* place, const float* x, int M) {
+constexpr int threads = 1024;
+
+__global__ void __launch_bounds__(threads) arg_max_kernel(int32_t* place, const float* x, int M) {
   const Top top = top_of(x + int64_t{blockIdx.x} * M, M);
   if (threadIdx.x == 0) place[blockIdx.x] = top.place == Top::nowhere ? 0 : top.place;
 }
@@ -13,7 +15,7 @@ __global__ void __launch_bounds__(top_threads) arg_max_kernel(int32_t* place, co
 }  // namespace
 
 void arg_max(Context& context, int32_t* place, const float* x, int64_t N, int64_t M) {
-  launch(context, arg_max_kernel, blocks(N), top_threads, 0, place, x, M);
+  launch(context, arg_max_kernel, blocks(N), threads, 0, place, x, M);
 }
 
 }  // namespace pipe::cuda

@@ -5,6 +5,8 @@ namespace pipe::cuda {
 
 namespace {
 
+constexpr int threads = 512;
+
 // compared[5] of a row, a block each. Sums are float64, because the divergence is a small difference of large ones.
 __global__ void compare_kernel(float* compared, const float* logits, const float* reference, const int32_t* targets,
                                int V) {
@@ -21,7 +23,7 @@ __global__ void compare_kernel(float* compared, const float* logits, const float
   const Top reference_top = top_of(theirs, V);
   // Of e^(logit - largest), and of the reference's times how far the shifted logits differ.
   double total = 0, reference_total = 0, difference = 0;
-  for (int i = threadIdx.x; i < V; i += top_threads) {
+  for (int i = threadIdx.x; i < V; i += threads) {
     const float shifted = mine[i] - top.largest;
     const float reference_shifted = theirs[i] - reference_top.largest;
     const float e = expf(reference_shifted);
@@ -45,7 +47,7 @@ __global__ void compare_kernel(float* compared, const float* logits, const float
 void compare_logits(Context& context, float* compared, const float* logits, const float* reference,
                     const int32_t* targets, int64_t N, int64_t V) {
   context.require(targets, N, {"targets", "there are logits", V, true});
-  launch(context, compare_kernel, blocks(N), top_threads, 0, compared, logits, reference, targets, V);
+  launch(context, compare_kernel, blocks(N), threads, 0, compared, logits, reference, targets, V);
 }
 
 }  // namespace pipe::cuda

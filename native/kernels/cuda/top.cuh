@@ -5,8 +5,6 @@
 
 namespace pipe::cuda {
 
-constexpr int top_threads = 512;
-
 // The two largest of some numbers, and the place of the first: of equals, the first in the row.
 struct Top {
   static constexpr int nowhere = 0x7fffffff;
@@ -24,20 +22,21 @@ struct Top {
   }
 
   // Those of both; the order of the two does not matter.
-  __device__ Top with(const Top& other) const {
+  __device__ Top with(Top other) const {
     const bool first = largest > other.largest || (largest == other.largest && place < other.place);
-    const Top& above = first ? *this : other;
-    const Top& below = first ? other : *this;
-    return {above.largest, fmaxf(above.second, below.largest), above.place};
+    return first ? Top{largest, fmaxf(second, other.largest), place}
+                 : Top{other.largest, fmaxf(other.second, largest), other.place};
   }
 };
 
-// Of a row of n, in every thread of a block of top_threads: lanes first, then warps.
+// Of a row of n, in every thread of a block of whole warps, at most 1024 threads: lanes first, then warps. A row is read by
+// one block alone, so that what it waits for is latency: eight loads of each thread are in flight.
 __device__ inline Top top_of(const float* row, int n) {
-  __shared__ Top of_warp[top_threads / warp];
+  __shared__ Top of_warp[warp];
+  const int threads = static_cast<int>(blockDim.x);
   Top top = {-INFINITY, -INFINITY, Top::nowhere};
-#pragma unroll 4
-  for (int i = threadIdx.x; i < n; i += top_threads) top.take(row[i], i);
+#pragma unroll 8
+  for (int i = threadIdx.x; i < n; i += threads) top.take(row[i], i);
   for (int step = warp / 2; step > 0; step /= 2) {
     const Top other = {__shfl_xor_sync(whole_warp, top.largest, step), __shfl_xor_sync(whole_warp, top.second, step),
                        __shfl_xor_sync(whole_warp, top.place, step)};
@@ -47,7 +46,7 @@ __device__ inline Top top_of(const float* row, int n) {
   if (threadIdx.x % warp == 0) of_warp[threadIdx.x / warp] = top;
   __syncthreads();
   top = of_warp[0];
-  for (int w = 1; w < top_threads / warp; ++w) top = top.with(of_warp[w]);
+  for (int w = 1; w < threads / warp; ++w) top = top.with(of_warp[w]);
   return top;
 }
 
