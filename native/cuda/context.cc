@@ -10,15 +10,14 @@ void check(cudaError_t status, const char* what) {
 }
 
 std::byte* Context::take_bytes(size_t bytes) {
-  constexpr size_t alignment = 256;
   const size_t offset = taken_;
-  taken_ += (bytes + alignment - 1) / alignment * alignment;
+  taken_ += aligned(bytes);
+  size_t& planned = of_calls_[call_];
   if (planning()) {
-    most_taken_ = std::max(most_taken_, taken_);
-    // An address that nothing lies at, aligned as the real one will be.
-    return reinterpret_cast<std::byte*>(alignment) + offset;
+    planned = std::max(planned, taken_);
+    return nowhere() + offset;
   }
-  if (taken_ > most_taken_) throw ProgramError("a kernel takes more workspace than it did when it was planned");
+  if (taken_ > planned) throw ProgramError("a kernel takes more workspace than it did when it was planned");
   return workspace_ + offset;
 }
 

@@ -16,6 +16,7 @@
 namespace pipe::cuda {
 
 class Gemms;
+class Prefetch;
 
 // Throws ProgramError with the driver's words.
 void check(cudaError_t status, const char* what);
@@ -37,14 +38,23 @@ using HostIntegers = std::map<const int32_t*, std::vector<int32_t>>;
 // code is loaded and an error has a name. Then they are captured into a graph.
 class Context {
  public:
-  Context(Gemms& gemms, cudaStream_t stream, Precision precision, const HostIntegers& integers)
-      : gemms(gemms), stream(stream), precision(precision), integers_(integers) {}
+  Context(Gemms& gemms, Prefetch& prefetch, cudaStream_t stream, Precision precision, const HostIntegers& integers)
+      : gemms(gemms), prefetch(prefetch), stream(stream), precision(precision), integers_(integers) {}
 
   Gemms& gemms;
+  Prefetch& prefetch;
   const cudaStream_t stream;
   const Precision precision;
 
   bool planning() const { return workspace_ == nullptr; }
+  // The index of the call being made.
+  size_t call() const { return call_; }
+
+  // Workspace begins, and is counted, in multiples of this.
+  static constexpr size_t alignment = 256;
+  static size_t aligned(size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
+  // An address that nothing lies at, aligned as workspace is: what stands for it while planning.
+  static std::byte* nowhere() { return reinterpret_cast<std::byte*>(alignment); }
 
   // n elements of workspace, aligned to 256 bytes, for the rest of this call. Every call begins with all of it free.
   template <class T>
@@ -78,9 +88,11 @@ class Context {
   void begin_call(size_t index) {
     call_ = index;
     taken_ = 0;
+    if (planning()) of_calls_.push_back(0);
   }
   void use_workspace(std::byte* memory) { workspace_ = memory; }
-  size_t workspace_bytes() const { return most_taken_; }
+  // The most that each call takes.
+  const std::vector<size_t>& workspace_of_calls() const { return of_calls_; }
   const std::vector<Requirement>& requirements() const { return requirements_; }
   // What decides which graph a run takes, given the integers as they are now.
   std::vector<int64_t> variant() const;
@@ -92,7 +104,7 @@ class Context {
   const HostIntegers& integers_;
   std::byte* workspace_ = nullptr;
   size_t taken_ = 0;
-  size_t most_taken_ = 0;
+  std::vector<size_t> of_calls_;
   size_t call_ = 0;
   std::vector<Requirement> requirements_;
   std::vector<Chunks> chunks_;

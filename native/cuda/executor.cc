@@ -6,7 +6,7 @@
 #include "../kernels/operands.h"
 #include "../kernels/registry.h"
 #include "gemm.h"
-#include "handles.h"
+#include "prefetch.h"
 
 namespace pipe::cuda {
 
@@ -20,7 +20,7 @@ class GraphExecutor : public CudaExecutor {
       : CudaExecutor(std::move(program)),
         arena_(allocate(program_.arena_bytes, "its arena")),
         paged_(pin(program_.paged_bytes)),
-        context_(gemms_, stream_.get(), precision, integers_) {
+        context_(gemms_, prefetch_, stream_.get(), precision, integers_) {
     clear();
     resolve_calls();
     plan();
@@ -83,7 +83,7 @@ class GraphExecutor : public CudaExecutor {
     check(cudaStreamSynchronize(stream_.get()), name_of_run().c_str());
   }
 
-  size_t workspace_bytes() const override { return context_.workspace_bytes(); }
+  size_t workspace_bytes() const override { return workspace_bytes_; }
 
  private:
   // Runs are asynchronous, so that what went wrong in one is heard of at the next call or copy.
@@ -154,6 +154,7 @@ class GraphExecutor : public CudaExecutor {
   // Hands every step the context; what fails says which call it was.
   template <class After>
   void each_call(const After& after) {
+    prefetch_.begin();
     for (size_t i = 0; i < steps_.size(); ++i) {
       context_.begin_call(i);
       try {
@@ -167,8 +168,24 @@ class GraphExecutor : public CudaExecutor {
 
   void plan() {
     each_call([] {});
-    workspace_ = allocate(context_.workspace_bytes(), "workspace");
+    workspace_bytes_ = prefetch_.arrange(context_.workspace_of_calls(), written());
+    workspace_ = allocate(workspace_bytes_, "workspace");
     context_.use_workspace(workspace_.data());
+    prefetch_.use_workspace(workspace_.data());
+  }
+
+  // What the calls write of the arena.
+  std::vector<Written> written() const {
+    std::vector<Written> all;
+    const auto add = [&](int index) {
+      const Buffer& output = buffer(index);
+      if (output.region != Region::paged) all.push_back({arena_.data() + output.offset, output.bytes()});
+    };
+    for (const Call& call : program_.calls) {
+      std::for_each(call.outputs.begin(), call.outputs.end(), add);
+      if (call.scratch >= 0) add(call.scratch);
+    }
+    return all;
   }
 
   // Runs every call once on zeroed memory, which loads its code and finds what cannot run here, and clears up after it.
@@ -213,13 +230,15 @@ class GraphExecutor : public CudaExecutor {
   }
 
   // Destroyed in reverse: graphs before the memory that they use, the stream last.
-  Stream stream_;
+  Stream stream_{Stream::Priority::greatest};
   HostIntegers integers_;
   bool integers_changed_ = false;
   Gemms gemms_;
   DeviceMemory arena_;
   PinnedMemory paged_;
   DeviceMemory workspace_;
+  size_t workspace_bytes_ = 0;
+  Prefetch prefetch_;
   Context context_;
   std::vector<Step> steps_;
   std::map<std::vector<int64_t>, Graph> graphs_;

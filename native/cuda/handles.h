@@ -39,12 +39,17 @@ class PinnedMemory {
   void* on_device_ = nullptr;
 };
 
-// A stream that does not wait for the default one.
+// A stream that does not wait for the default one. Of kernels that could begin, those of a stream of higher priority
+// do, in a captured graph too.
 class Stream {
  public:
-  Stream() {
+  enum class Priority { least, greatest };
+  explicit Stream(Priority priority) {
+    int least = 0, greatest = 0;
+    check(cudaDeviceGetStreamPriorityRange(&least, &greatest), "priorities of streams");
     cudaStream_t stream = nullptr;
-    check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "a stream");
+    check(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, priority == Priority::least ? least : greatest),
+          "a stream");
     stream_.reset(stream);
   }
   cudaStream_t get() const { return stream_.get(); }

@@ -1,6 +1,8 @@
 // Conversions between storages. Memory-bound: one pass.
 #include "factors.cuh"
 
+#include "../../cuda/prefetch.h"
+
 namespace pipe::cuda {
 
 const void* stored_as(Context& context, const In& x, Storage storage, int64_t n) {
@@ -15,14 +17,7 @@ const void* as_factor(Context& context, const In& x, int64_t n) {
 }
 
 const void* as_factor(Context& context, const Nf4& stored, int64_t n) {
-  if (context.precision == Precision::bf16) {
-    __nv_bfloat16* halves = context.take<__nv_bfloat16>(n);
-    dequantize(context, halves, stored, n);
-    return halves;
-  }
-  float* floats = context.take<float>(n);
-  dequantize(context, floats, stored, n);
-  return floats;
+  return context.prefetch.demand(context, stored, n);
 }
 
 }  // namespace pipe::cuda

@@ -31,7 +31,7 @@ struct Nf4Rows {
     const int64_t first = row * K + k;
     if (K % 8 == 0 && w.block % 8 == 0) {
       const uint32_t word = *reinterpret_cast<const uint32_t*>(w.codes + first / 2);
-      const float absmax = nf4_scale(w, first / w.block);
+      const float absmax = nf4_scale_at(w, first);
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         const int code = (word >> (i / 2 * 8 + (i % 2 == 0 ? 4 : 0))) & 15;
@@ -41,11 +41,14 @@ struct Nf4Rows {
 #pragma unroll
       for (int i = 0; i < 8; ++i) {
         const int64_t e = first + i;
-        out[i] = k + i < K ? __bfloat162float(nf4_value(codebook[nf4_code(w.codes, e)], nf4_scale(w, e / w.block))) : 0.0f;
+        out[i] = k + i < K ? __bfloat162float(nf4_value(codebook[nf4_code(w.codes, e)], nf4_scale_at(w, e))) : 0.0f;
       }
     }
   }
 };
+
+// The output column, and row of W, that a warp takes.
+__device__ inline int64_t column_of_warp() { return int64_t{blockIdx.x} * (blockDim.x / warp) + threadIdx.x / warp; }
 
 // y[N, M] = x[N, K] W^T + bias + added: a warp an output column, which reads its row of W once, 256 elements at a time.
 // y may be added.
@@ -57,7 +60,7 @@ __global__ void few_rows_forward(Out y, In x, Rows rows, In bias, In added, int6
     __syncthreads();
   }
   const DenseRows of_x{x, K};
-  const int64_t m = int64_t{blockIdx.x} * (blockDim.x / warp) + threadIdx.x / warp;
+  const int64_t m = column_of_warp();
   if (m >= M) return;
   float total[N] = {};
   for (int64_t k = threadIdx.x % warp * 8; k < K; k += warp * 8) {

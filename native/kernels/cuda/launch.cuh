@@ -12,17 +12,23 @@ namespace pipe::cuda {
 
 inline int64_t ceil_div(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
-// Queues a kernel; while the program is planned, does nothing.
-template <class... Parameters, class... Arguments>
-void launch(Context& context, void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared,
-            Arguments... arguments) {
-  if (context.planning()) return;
+// Queues a kernel on a stream.
+template <class... Parameters>
+void queue(cudaStream_t stream, void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared,
+           Parameters... arguments) {
   if (shared > 48 * 1024)
     check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                                static_cast<int>(shared)),
           "shared memory");
-  kernel<<<grid, static_cast<unsigned>(threads), shared, context.stream>>>(Parameters(arguments)...);
+  kernel<<<grid, static_cast<unsigned>(threads), shared, stream>>>(arguments...);
   check(cudaGetLastError(), "a launch");
+}
+
+// Queues a kernel on the context's stream; while the program is planned, does nothing.
+template <class... Parameters, class... Arguments>
+void launch(Context& context, void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared,
+            Arguments... arguments) {
+  if (!context.planning()) queue(context.stream, kernel, grid, threads, shared, Parameters(arguments)...);
 }
 
 inline dim3 blocks(int64_t x, int64_t y = 1, int64_t z = 1) {

@@ -1,5 +1,5 @@
 // Dequantization of whole matrices, and of doubly quantized block scales.
-#include "map.cuh"
+#include "../../cuda/prefetch.h"
 #include "nf4.cuh"
 
 namespace pipe::cuda {
@@ -19,44 +19,73 @@ __device__ float out_of(__nv_bfloat16 value) {
   return __bfloat162float(value);
 }
 
-// out[n], n / per_thread threads of `per_thread` elements of one block each: 8, read as one word of codes and written
-// as one vector, or 2 where blocks are no multiples of 8. The codebook's 16 values lie in 16 banks: lookups do not
-// collide.
-template <class Out, int per_thread>
-__global__ void nf4_dequantize_kernel(Out* out, Nf4 stored, int64_t n) {
+// Elements that a thread writes at once: 16 bytes of them, or two where blocks are no multiples of that.
+template <class Out>
+constexpr int vector = 16 / sizeof(Out);
+
+// A vector's codes.
+template <int width>
+struct Codes;
+template <>
+struct Codes<8> {
+  using type = uint32_t;
+};
+template <>
+struct Codes<4> {
+  using type = uint16_t;
+};
+template <>
+struct Codes<2> {
+  using type = uint8_t;
+};
+
+// out[n], `vectors` of `width` elements a thread, a block's side by side so that every access of a warp is one piece.
+// All of a thread's codes and scales are read before any is used: the reads overlap. The codebook's 16 values lie in 16
+// banks: lookups do not collide.
+template <class Out, int width, int vectors>
+__global__ void __launch_bounds__(threads) nf4_dequantize_kernel(Out* out, Nf4 stored, int64_t n) {
   __shared__ float codebook[16];
   if (threadIdx.x < 16) codebook[threadIdx.x] = stored.codebook[threadIdx.x];
   __syncthreads();
-  const int64_t first = (int64_t{blockIdx.x} * threads + threadIdx.x) * per_thread;
-  if (first >= n) return;
-  const float absmax = nf4_scale(stored, first / stored.block);
-  uint8_t bytes[per_thread / 2];
-  if constexpr (per_thread == 8)
-    *reinterpret_cast<uint32_t*>(bytes) = *reinterpret_cast<const uint32_t*>(stored.codes + first / 2);
-  else
-    bytes[0] = stored.codes[first / 2];
-  alignas(16) Out values[per_thread];
+  using Packed = typename Codes<width>::type;
+  const int64_t first = (int64_t{blockIdx.x} * threads * vectors + threadIdx.x) * width;
+  const auto element = [&](int v) { return first + v * threads * width; };
+  Packed packed[vectors] = {};
+  float absmax[vectors] = {};
 #pragma unroll
-  for (int i = 0; i < per_thread; i += 2) {
-    values[i] = out_of<Out>(nf4_value(codebook[bytes[i / 2] >> 4], absmax));
-    values[i + 1] = out_of<Out>(nf4_value(codebook[bytes[i / 2] & 15], absmax));
-  }
-  if constexpr (per_thread == 8) {
+  for (int v = 0; v < vectors; ++v)
+    if (element(v) < n) packed[v] = reinterpret_cast<const Packed*>(stored.codes)[element(v) / width];
 #pragma unroll
-    for (size_t i = 0; i < sizeof values / 16; ++i)
-      reinterpret_cast<uint4*>(out + first)[i] = reinterpret_cast<const uint4*>(values)[i];
-  } else {
-    out[first] = values[0];
-    out[first + 1] = values[1];
+  for (int v = 0; v < vectors; ++v)
+    if (element(v) < n) absmax[v] = nf4_scale_at(stored, element(v));
+#pragma unroll
+  for (int v = 0; v < vectors; ++v) {
+    if (element(v) >= n) return;
+    alignas(width * sizeof(Out)) Out values[width];
+#pragma unroll
+    for (int i = 0; i < width; ++i) {
+      const int shift = i / 2 * 8 + (i % 2 == 0 ? 4 : 0);  // the even element of a byte is in its high nibble
+      values[i] = out_of<Out>(nf4_value(codebook[packed[v] >> shift & 15], absmax[v]));
+    }
+    if constexpr (width == vector<Out>) {
+      *reinterpret_cast<uint4*>(out + element(v)) = *reinterpret_cast<const uint4*>(values);
+    } else {
+      out[element(v)] = values[0];
+      out[element(v) + 1] = values[1];
+    }
   }
 }
 
 template <class Out>
-void dequantize_to(Context& context, Out* out, const Nf4& stored, int64_t n) {
-  if (stored.block % 8 == 0)
-    launch(context, nf4_dequantize_kernel<Out, 8>, blocks(ceil_div(n, threads * 8)), threads, 0, out, stored, n);
+void dequantize_to(cudaStream_t stream, Out* out, const Nf4& stored, int64_t n) {
+  constexpr int vectors = 2;
+  const auto by = [&](auto kernel, int width) {
+    queue(stream, kernel, blocks(ceil_div(n, threads * vectors * width)), threads, 0, out, stored, n);
+  };
+  if (stored.block % vector<Out> == 0)
+    by(nf4_dequantize_kernel<Out, vector<Out>, vectors>, vector<Out>);
   else
-    launch(context, nf4_dequantize_kernel<Out, 2>, blocks(ceil_div(n, threads * 2)), threads, 0, out, stored, n);
+    by(nf4_dequantize_kernel<Out, 2, vectors>, 2);
 }
 
 // absmax[n]: every scale of a matrix.
@@ -67,13 +96,15 @@ __global__ void dequantize_absmax_kernel(float* absmax, Nf4 stored, int64_t n) {
 
 }  // namespace
 
-void dequantize(Context& context, __nv_bfloat16* out, const Nf4& stored, int64_t n) {
-  dequantize_to(context, out, stored, n);
+void dequantize(cudaStream_t stream, void* out, Storage storage, const Nf4& stored, int64_t n) {
+  if (storage == Storage::bf16)
+    dequantize_to(stream, static_cast<__nv_bfloat16*>(out), stored, n);
+  else
+    dequantize_to(stream, static_cast<float*>(out), stored, n);
 }
-void dequantize(Context& context, float* out, const Nf4& stored, int64_t n) { dequantize_to(context, out, stored, n); }
 
 void nf4_dequantize_forward(Context& context, float* w, const Nf4& stored, int64_t n) {
-  dequantize(context, w, stored, n);
+  if (!context.planning()) dequantize(context.stream, w, Storage::float32, stored, n);
 }
 
 void dequantize_absmax(Context& context, float* absmax, const uint8_t* codes, const float* nested,
