@@ -66,6 +66,11 @@ class Context {
   size_t taken() const { return taken_; }
   void release_to(size_t taken) { taken_ = taken; }
 
+  // What was queued last: a kernel, behind which another may be launched early, or something else (a copy, a fill, a wait).
+  void queued_kernel() { behind_kernel_ = true; }
+  void queued_other() { behind_kernel_ = false; }
+  bool behind_kernel() const { return behind_kernel_; }
+
   // Demands that `count` integers at `data` lie in a range in every run.
   void require(const int32_t* data, int64_t count, const Range& range);
   // How many pieces of `chunk` rows hold the rows that have a target (none is negative). A captured graph is for one
@@ -88,6 +93,7 @@ class Context {
   void begin_call(size_t index) {
     call_ = index;
     taken_ = 0;
+    if (index == 0) queued_other();
     if (planning()) of_calls_.push_back(0);
   }
   void use_workspace(std::byte* memory) { workspace_ = memory; }
@@ -106,6 +112,7 @@ class Context {
   size_t taken_ = 0;
   std::vector<size_t> of_calls_;
   size_t call_ = 0;
+  bool behind_kernel_ = false;
   std::vector<Requirement> requirements_;
   std::vector<Chunks> chunks_;
 };

@@ -257,6 +257,7 @@ void multiply(Context& context, const Product& p) {
                          &share_of_added, added_of(p), chosen.result, p.c.data, chosen.result, &chosen.algorithm, workspace,
                          chosen.workspace, context.stream),
         p, "cuBLASLt");
+  context.queued_kernel();
 }
 
 }  // namespace pipe::cuda

@@ -41,6 +41,7 @@ const void* Prefetch::demand(Context& context, const Nf4& matrix, int64_t n) {
     check(cudaStreamWaitEvent(context.stream, filled_.get(), 0), "waiting for a matrix");
   else
     fill(context.stream, which);
+  context.queued_other();
   if (next_ < demands_.size() && demands_[next_].ahead) {
     check(cudaEventRecord(forked_.get(), context.stream), "a fork");
     check(cudaStreamWaitEvent(beside_.get(), forked_.get(), 0), "a fork");

@@ -48,7 +48,8 @@ __device__ float4& four(float* x) { return *reinterpret_cast<float4*>(x); }
 // lie on the host: accesses of 16 bytes, side by side, fill the packets of its bus. What all elements share is computed
 // once a block, in float64: in float32, 1 - beta^t would keep few digits.
 __global__ void __launch_bounds__(update_threads)
-    update_all(Parameters parameters, const float* norm, const float* hyper, Rates rates) {
+    update_all(Former former, Parameters parameters, const float* norm, const float* hyper, Rates rates) {
+  former.wait();
   int which = 0;
   while (which + 1 < parameters.count && parameters.first_block[which + 1] <= blockIdx.x) ++which;
   const Parameter& of = parameters.of[which];

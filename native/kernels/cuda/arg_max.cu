@@ -7,7 +7,8 @@ namespace {
 
 constexpr int threads = 1024;
 
-__global__ void __launch_bounds__(threads) arg_max_kernel(int32_t* place, const float* x, int M) {
+__global__ void __launch_bounds__(threads) arg_max_kernel(Former former, int32_t* place, const float* x, int M) {
+  former.wait();
   const Top top = top_of(x + int64_t{blockIdx.x} * M, M);
   if (threadIdx.x == 0) place[blockIdx.x] = top.place == Top::nowhere ? 0 : top.place;
 }

@@ -12,8 +12,9 @@ void require_positions(Context& context, const int32_t* positions, const CacheSh
 }
 
 // out[b, positions[b]] = part of qkv[b]: a block a sequence.
-__global__ void cache_write_forward(float* out, const float* qkv, const int32_t* positions, int64_t part, int64_t P,
-                                    int64_t C) {
+__global__ void cache_write_forward(Former former, float* out, const float* qkv, const int32_t* positions, int64_t part,
+                                    int64_t P, int64_t C) {
+  former.wait();
   const int64_t b = blockIdx.x;
   float* row = out + (b * P + positions[b]) * C;
   for (int64_t c = threadIdx.x; c < C; c += blockDim.x) row[c] = qkv[(3 * b + part) * C + c];
@@ -22,8 +23,10 @@ __global__ void cache_write_forward(float* out, const float* qkv, const int32_t*
 // y[b, head] from qkv[b], rows 0 .. positions[b] of keys and values: a block a head of a sequence. The scores, P
 // floats, lie in shared memory. A warp takes a key, so that reads of keys are coalesced; a thread takes a column of the
 // values, of some keys.
-__global__ void cached_attention_forward(float* y, const float* qkv, const float* keys, const float* values,
-                                         const int32_t* positions, int64_t P, int64_t C, int width) {
+__global__ void cached_attention_forward(Former former, float* y, const float* qkv, const float* keys,
+                                         const float* values, const int32_t* positions, int64_t P, int64_t C,
+                                         int width) {
+  former.wait();
   extern __shared__ float scores[];
   const int64_t b = blockIdx.y;
   const int64_t column = int64_t{blockIdx.x} * width;

@@ -11,7 +11,8 @@ constexpr int64_t rows_per_part = 64;
 // parts[part, columns] = the sum of term(row, column) over the rows of a part. Neighbouring threads take neighbouring
 // columns.
 template <class Term>
-__global__ void column_parts(float* parts, Term term, int64_t rows, int64_t columns) {
+__global__ void column_parts(Former former, float* parts, Term term, int64_t rows, int64_t columns) {
+  former.wait();
   const int64_t column = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (column >= columns) return;
   const int64_t begin = blockIdx.y * rows_per_part;
@@ -22,7 +23,8 @@ __global__ void column_parts(float* parts, Term term, int64_t rows, int64_t colu
 }
 
 // sums[columns] = the parts in order.
-static __global__ void add_parts(float* sums, const float* parts, int64_t count, int64_t columns) {
+static __global__ void add_parts(Former former, float* sums, const float* parts, int64_t count, int64_t columns) {
+  former.wait();
   const int64_t column = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (column >= columns) return;
   float total = 0;

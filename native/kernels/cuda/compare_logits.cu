@@ -8,8 +8,9 @@ namespace {
 constexpr int threads = 512;
 
 // compared[5] of a row, a block each. Sums are float64, because the divergence is a small difference of large ones.
-__global__ void compare_kernel(float* compared, const float* logits, const float* reference, const int32_t* targets,
-                               int V) {
+__global__ void compare_kernel(Former former, float* compared, const float* logits, const float* reference,
+                               const int32_t* targets, int V) {
+  former.wait();
   const int64_t row = blockIdx.x;
   float* of_row = compared + row * compared_columns;
   const int32_t target = targets[row];

@@ -10,14 +10,17 @@ void require_ids(Context& context, const int32_t* ids, int64_t N, int64_t V) {
 }
 
 // y[N, C] = table[ids]: a block a row.
-__global__ void embedding_forward_kernel(Out y, In table, const int32_t* ids, int64_t C) {
+__global__ void embedding_forward_kernel(Former former, Out y, In table, const int32_t* ids, int64_t C) {
+  former.wait();
   const int64_t row = ids[blockIdx.x];
   for (int64_t c = threadIdx.x; c < C; c += blockDim.x) store(y, blockIdx.x * C + c, load(table, row * C + c));
 }
 
 // dtable[V, C], zeroed before. The block of an id's first occurrence adds up all its rows, in order, so that no two
 // blocks write one row and no atomic is needed. Ids are few and read from L2: N of them by each of N blocks.
-__global__ void embedding_backward_kernel(float* dtable, const float* dy, const int32_t* ids, int64_t N, int64_t C) {
+__global__ void embedding_backward_kernel(Former former, float* dtable, const float* dy, const int32_t* ids, int64_t N,
+                                          int64_t C) {
+  former.wait();
   const int64_t first = blockIdx.x;
   const int32_t id = ids[first];
   bool earlier = false;

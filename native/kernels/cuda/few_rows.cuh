@@ -14,6 +14,10 @@ struct DenseRows {
   In w;
   int64_t K;
 
+  __device__ void fetch_row(int64_t row) const {
+    const int64_t bytes = K * (w.storage == Storage::bf16 ? 2 : 4);
+    fetch_ahead(static_cast<const char*>(w.data) + row * bytes, bytes);
+  }
   __device__ void load(int64_t row, int64_t k, float (&out)[8]) const {
     const int64_t first = row * K + k;
     if (K % 8 == 0) return pipe::cuda::load<8>(out, w, first);
@@ -27,6 +31,15 @@ struct Nf4Rows {
   Nf4 w;
   int64_t K;
 
+  __device__ void fetch_row(int64_t row) const {
+    fetch_ahead(w.codes + row * K / 2, K / 2);
+    const int64_t first = nf4_block_of(row * K, w.block), last = nf4_block_of(row * K + K - 1, w.block);
+    const int64_t scales = last - first + 1;
+    if (w.nested.codes == nullptr)
+      fetch_ahead(w.absmax + first, scales * int64_t{sizeof(float)});
+    else
+      fetch_ahead(w.nested.codes + first, scales);
+  }
   __device__ void load(int64_t row, int64_t k, float (&out)[8], const float* codebook) const {
     const int64_t first = row * K + k;
     if (K % 8 == 0 && w.block % 8 == 0) {
@@ -50,10 +63,19 @@ struct Nf4Rows {
 // The output column, and row of W, that a warp takes.
 __device__ inline int64_t column_of_warp() { return int64_t{blockIdx.x} * (blockDim.x / warp) + threadIdx.x / warp; }
 
+// Weights do not wait for activations: a warp's row is on its way from memory while the kernel before this one still
+// runs.
+template <class Rows>
+__device__ void fetch_row(const Rows& rows, int64_t M) {
+  if (column_of_warp() < M) rows.fetch_row(column_of_warp());
+}
+
 // y[N, M] = x[N, K] W^T + bias + added: a warp an output column, which reads its row of W once, 256 elements at a time.
 // y may be added.
 template <class Rows, int N>
-__global__ void few_rows_forward(Out y, In x, Rows rows, In bias, In added, int64_t M, int64_t K) {
+__global__ void few_rows_forward(Former former, Out y, In x, Rows rows, In bias, In added, int64_t M, int64_t K) {
+  fetch_row(rows, M);
+  former.wait();
   __shared__ float codebook[16];
   if constexpr (std::is_same_v<Rows, Nf4Rows>) {
     if (threadIdx.x < 16) codebook[threadIdx.x] = rows.w.codebook[threadIdx.x];
@@ -90,7 +112,7 @@ __global__ void few_rows_forward(Out y, In x, Rows rows, In bias, In added, int6
 template <class Rows>
 void few_rows(Context& context, Out y, In x, const Rows& rows, In bias, In added, int64_t N, int64_t M, int64_t K) {
   constexpr int threads = 128;
-  using Kernel = void (*)(Out, In, Rows, In, In, int64_t, int64_t);
+  using Kernel = void (*)(Former, Out, In, Rows, In, In, int64_t, int64_t);
   static const Kernel kernels[] = {few_rows_forward<Rows, 1>, few_rows_forward<Rows, 2>, few_rows_forward<Rows, 3>,
                                    few_rows_forward<Rows, 4>, few_rows_forward<Rows, 5>, few_rows_forward<Rows, 6>,
                                    few_rows_forward<Rows, 7>, few_rows_forward<Rows, 8>};

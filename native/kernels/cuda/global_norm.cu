@@ -17,7 +17,8 @@ struct Gradients {
 };
 
 // parts[part] = the sum of squares of global_norm_chunk elements of one gradient: a block a part.
-__global__ void squares_forward(double* parts, Gradients g) {
+__global__ void squares_forward(Former former, double* parts, Gradients g) {
+  former.wait();
   int which = 0;
   while (which + 1 < g.count && g.first_part[which + 1] <= blockIdx.x) ++which;
   const int64_t begin = (blockIdx.x - g.first_part[which]) * global_norm_chunk;
@@ -32,7 +33,8 @@ __global__ void squares_forward(double* parts, Gradients g) {
 }
 
 // norm[1] = sqrt of the sum of the parts: one block.
-__global__ void norm_forward(float* norm, const double* parts, int64_t count) {
+__global__ void norm_forward(Former former, float* norm, const double* parts, int64_t count) {
+  former.wait();
   double total = 0;
   for (int64_t i = threadIdx.x; i < count; i += blockDim.x) total += parts[i];
   total = block_sum(total);

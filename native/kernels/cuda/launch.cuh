@@ -12,23 +12,61 @@ namespace pipe::cuda {
 
 inline int64_t ceil_div(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
-// Queues a kernel on a stream.
+// What was queued before a kernel, as the kernel's first parameter. A step is some hundred kernels of a few microseconds
+// each; one that takes a Former is launched while the kernel before it still runs, so that neither its launch nor the
+// placing of its blocks is waited for (programmatic dependent launch; Hopper and later).
+//
+// Its first statement must be former.wait(): until then another kernel may write what it reads, or read what it writes.
+// Because every such kernel waits for the whole of the one before it, which waited too, all before it is complete.
+struct Former {
+  __device__ void wait() const {
+    cudaTriggerProgrammaticLaunchCompletion();  // the next may be placed as soon as all blocks of this one are
+    cudaGridDependencySynchronize();
+  }
+};
+
+// A warp asks for bytes to be brought into the second-level cache. It reads none, so this may come before the wait.
+__device__ inline void fetch_ahead(const void* data, int64_t bytes) {
+  constexpr int64_t line = 128;
+  for (int64_t i = threadIdx.x % 32 * line; i < bytes; i += 32 * line)
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(static_cast<const char*>(data) + i));
+}
+
+// Queues a kernel on a stream; `early`, before what is queued there has finished.
 template <class... Parameters>
-void queue(cudaStream_t stream, void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared,
+void queue(cudaStream_t stream, bool early, void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared,
            Parameters... arguments) {
   if (shared > 48 * 1024)
     check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
                                static_cast<int>(shared)),
           "shared memory");
-  kernel<<<grid, static_cast<unsigned>(threads), shared, stream>>>(arguments...);
-  check(cudaGetLastError(), "a launch");
+  cudaLaunchAttribute serialization{};
+  serialization.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  serialization.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = dim3(static_cast<unsigned>(threads));
+  config.dynamicSmemBytes = shared;
+  config.stream = stream;
+  config.attrs = &serialization;
+  config.numAttrs = early ? 1 : 0;
+  check(cudaLaunchKernelEx(&config, kernel, arguments...), "a launch");
 }
 
 // Queues a kernel on the context's stream; while the program is planned, does nothing.
 template <class... Parameters, class... Arguments>
 void launch(Context& context, void (*kernel)(Parameters...), dim3 grid, int threads, size_t shared,
             Arguments... arguments) {
-  if (!context.planning()) queue(context.stream, kernel, grid, threads, shared, Parameters(arguments)...);
+  if (context.planning()) return;
+  queue(context.stream, false, kernel, grid, threads, shared, Parameters(arguments)...);
+  context.queued_kernel();
+}
+template <class... Parameters, class... Arguments>
+void launch(Context& context, void (*kernel)(Former, Parameters...), dim3 grid, int threads, size_t shared,
+            Arguments... arguments) {
+  if (context.planning()) return;
+  queue(context.stream, context.behind_kernel(), kernel, grid, threads, shared, Former{}, Parameters(arguments)...);
+  context.queued_kernel();
 }
 
 inline dim3 blocks(int64_t x, int64_t y = 1, int64_t z = 1) {
@@ -39,10 +77,12 @@ inline dim3 blocks(int64_t x, int64_t y = 1, int64_t z = 1) {
 inline void copy_bytes(Context& context, void* to, const void* from, size_t bytes) {
   if (context.planning()) return;
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, context.stream), "a copy");
+  context.queued_other();
 }
 inline void zero_bytes(Context& context, void* memory, size_t bytes) {
   if (context.planning()) return;
   check(cudaMemsetAsync(memory, 0, bytes, context.stream), "a fill");
+  context.queued_other();
 }
 
 constexpr int warp = 32;

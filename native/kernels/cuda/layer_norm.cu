@@ -64,7 +64,8 @@ struct Row {
 // y[N, C], given x[N, C], gain[C], bias[C]. y may be x.
 template <int width, int pieces>
 __global__ void __launch_bounds__(threads)
-    layer_norm_forward_kernel(Out y, In x, In gain, In bias, float epsilon, int64_t N, int64_t C) {
+    layer_norm_forward_kernel(Former former, Out y, In x, In gain, In bias, float epsilon, int64_t N, int64_t C) {
+  former.wait();
   using Part = Row<width, pieces>;
   const int64_t row = row_of_warp();
   if (row >= N) return;
@@ -78,8 +79,10 @@ __global__ void __launch_bounds__(threads)
 // With z = (x - mean) * scale and g = dy * gain: dx = scale * (g - mean(g) - z * mean(g * z)) + added. dx may be dy or
 // added.
 template <int width, int pieces>
-__global__ void __launch_bounds__(threads) layer_norm_backward_input_kernel(Out dx, In dy, In x, In gain, In added,
-                                                                            float epsilon, int64_t N, int64_t C) {
+__global__ void __launch_bounds__(threads)
+    layer_norm_backward_input_kernel(Former former, Out dx, In dy, In x, In gain, In added, float epsilon, int64_t N,
+                                     int64_t C) {
+  former.wait();
   using Part = Row<width, pieces>;
   const int64_t row = row_of_warp();
   if (row >= N) return;
@@ -108,7 +111,8 @@ __global__ void __launch_bounds__(threads) layer_norm_backward_input_kernel(Out 
 // of_row[N]: the moments that the gain's gradient needs of each row.
 template <int width, int pieces>
 __global__ void __launch_bounds__(threads)
-    moments_forward(Moments* of_row, In x, float epsilon, int64_t N, int64_t C) {
+    moments_forward(Former former, Moments* of_row, In x, float epsilon, int64_t N, int64_t C) {
+  former.wait();
   const int64_t row = row_of_warp();
   if (row >= N) return;
   Row<width, pieces> of_x(x, row * C, C);

@@ -26,7 +26,9 @@ struct LossSpace {
 
 // index[padded] = the positions of targets that are not negative, in order, then -1; counted[1] = how many. One block,
 // which takes 1024 targets at a time: a warp counts by ballot, the warps' counts are added in order.
-__global__ void find_targets(int32_t* index, int32_t* counted, const int32_t* targets, int64_t N, int64_t padded) {
+__global__ void find_targets(Former former, int32_t* index, int32_t* counted, const int32_t* targets, int64_t N,
+                             int64_t padded) {
+  former.wait();
   __shared__ int of_warp[warp];
   __shared__ int done;
   if (threadIdx.x == 0) done = 0;
@@ -51,14 +53,16 @@ __global__ void find_targets(int32_t* index, int32_t* counted, const int32_t* ta
 }
 
 // out[row, C] = hidden[index[row]], zeros where there is none: a block a row.
-__global__ void gather_rows(Out out, In hidden, const int32_t* index, int64_t C) {
+__global__ void gather_rows(Former former, Out out, In hidden, const int32_t* index, int64_t C) {
+  former.wait();
   const int64_t from = index[blockIdx.x];
   for (int64_t c = threadIdx.x; c < C; c += blockDim.x)
     store(out, blockIdx.x * C + c, from < 0 ? 0.0f : load(hidden, from * C + c));
 }
 
 // out[index[row], C] = rows[row, C]
-__global__ void scatter_rows(Out out, In rows, const int32_t* index, int64_t C) {
+__global__ void scatter_rows(Former former, Out out, In rows, const int32_t* index, int64_t C) {
+  former.wait();
   const int64_t to = index[blockIdx.x];
   if (to < 0) return;
   for (int64_t c = threadIdx.x; c < C; c += blockDim.x) store(out, to * C + c, load(rows, blockIdx.x * C + c));
@@ -98,8 +102,9 @@ __device__ Normalizer normalizer_of(const In& logits, int64_t first, int64_t V) 
 }
 
 // of_row[row] = log softmax(logits)[target], and the same to y[index[row]] where y is given: a block a row.
-__global__ void log_probs_forward(float* of_row, float* y, In logits, const int32_t* index, const int32_t* targets,
-                                  int64_t V, int64_t stride) {
+__global__ void log_probs_forward(Former former, float* of_row, float* y, In logits, const int32_t* index,
+                                  const int32_t* targets, int64_t V, int64_t stride) {
+  former.wait();
   const int32_t row = index[blockIdx.x];
   if (row < 0) return;
   const int64_t first = blockIdx.x * stride;
@@ -113,8 +118,10 @@ __global__ void log_probs_forward(float* of_row, float* y, In logits, const int3
 // gradient[row, V] = (softmax(logits) - 1 at the target) * dloss / counted; zeros for rows past the last. gradient may be
 // the logits: a thread writes what it alone reads after the normalizer is known. of_row[row], where it is given, becomes
 // log softmax(logits)[target].
-__global__ void logits_gradient(Out gradient, In logits, float* of_row, const int32_t* index, const int32_t* targets,
-                                const int32_t* counted, const float* dloss, int64_t V, int64_t stride) {
+__global__ void logits_gradient(Former former, Out gradient, In logits, float* of_row, const int32_t* index,
+                                const int32_t* targets, const int32_t* counted, const float* dloss, int64_t V,
+                                int64_t stride) {
+  former.wait();
   const int32_t row = index[blockIdx.x];
   const int64_t first = blockIdx.x * stride;
   if (row < 0) {
@@ -139,7 +146,8 @@ __global__ void logits_gradient(Out gradient, In logits, float* of_row, const in
 }
 
 // loss[1] = minus the mean of the counted rows' log-probabilities: one block, in float64.
-__global__ void mean_loss(float* loss, const float* of_row, const int32_t* counted) {
+__global__ void mean_loss(Former former, float* loss, const float* of_row, const int32_t* counted) {
+  former.wait();
   double total = 0;
   for (int64_t i = threadIdx.x; i < *counted; i += blockDim.x) total -= of_row[i];
   total = block_sum(total);

@@ -8,7 +8,8 @@ namespace pipe::cuda {
 // Arrays begin at multiples of 16 bytes (buffers and workspace at 64), so that eight elements are one access or two. An
 // input may be the output: each thread reads its elements before it writes them. F is called as f(index, values...).
 template <class F, class... X>
-__global__ void map_kernel(int64_t n, Out out, F f, X... in) {
+__global__ void map_kernel(Former former, int64_t n, Out out, F f, X... in) {
+  former.wait();
   const int64_t first = (int64_t{blockIdx.x} * blockDim.x + threadIdx.x) * 8;
   if (first + 8 <= n) {
     float result[8];

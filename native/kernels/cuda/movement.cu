@@ -21,7 +21,8 @@ Axes strides_of(const Axes& shape) {
 }
 
 // out[i] = x[where g leads]; writes are coalesced, reads as far as the innermost stride allows.
-__global__ void gather_forward(float* out, const float* x, Gather g, int64_t n) {
+__global__ void gather_forward(Former former, float* out, const float* x, Gather g, int64_t n) {
+  former.wait();
   const int64_t i = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i >= n) return;
   int64_t rest = i;
@@ -74,6 +75,7 @@ void concat(Context& context, float* out, const Part* parts, size_t count, int64
           "a copy");
     out += parts[i].width;
   }
+  context.queued_other();
 }
 
 }  // namespace pipe::cuda

@@ -80,7 +80,7 @@ template <class Out>
 void dequantize_to(cudaStream_t stream, Out* out, const Nf4& stored, int64_t n) {
   constexpr int vectors = 2;
   const auto by = [&](auto kernel, int width) {
-    queue(stream, kernel, blocks(ceil_div(n, threads * vectors * width)), threads, 0, out, stored, n);
+    queue(stream, false, kernel, blocks(ceil_div(n, threads * vectors * width)), threads, 0, out, stored, n);
   };
   if (stored.block % vector<Out> == 0)
     by(nf4_dequantize_kernel<Out, vector<Out>, vectors>, vector<Out>);
@@ -89,7 +89,8 @@ void dequantize_to(cudaStream_t stream, Out* out, const Nf4& stored, int64_t n) 
 }
 
 // absmax[n]: every scale of a matrix.
-__global__ void dequantize_absmax_kernel(float* absmax, Nf4 stored, int64_t n) {
+__global__ void dequantize_absmax_kernel(Former former, float* absmax, Nf4 stored, int64_t n) {
+  former.wait();
   const int64_t i = int64_t{blockIdx.x} * threads + threadIdx.x;
   if (i < n) absmax[i] = nf4_scale(stored, i);
 }
@@ -104,7 +105,9 @@ void dequantize(cudaStream_t stream, void* out, Storage storage, const Nf4& stor
 }
 
 void nf4_dequantize_forward(Context& context, float* w, const Nf4& stored, int64_t n) {
-  if (!context.planning()) dequantize(context.stream, w, Storage::float32, stored, n);
+  if (context.planning()) return;
+  dequantize(context.stream, w, Storage::float32, stored, n);
+  context.queued_kernel();
 }
 
 void dequantize_absmax(Context& context, float* absmax, const uint8_t* codes, const float* nested,

@@ -49,8 +49,9 @@ __device__ float most_of_lanes(float x) {
 
 // A warp takes a block, two elements a lane each time. The second reading of w meets the first-level cache.
 __global__ void __launch_bounds__(threads)
-    quantize_any(float* absmax, uint8_t* codes, const float* w, const float* scales,
+    quantize_any(Former former, float* absmax, uint8_t* codes, const float* w, const float* scales,
                  const float* thresholds, int64_t n, int64_t block) {
+  former.wait();
   __shared__ float above[nf4_thresholds];
   if (codes != nullptr && threadIdx.x < nf4_thresholds) above[threadIdx.x] = thresholds[threadIdx.x];
   __syncthreads();
@@ -79,8 +80,9 @@ constexpr int held = 4;
 constexpr int blocks_at_once = threads / lanes;
 
 __global__ void __launch_bounds__(threads)
-    quantize_usual(float* absmax, uint8_t* codes, const float* w, const float* scales,
+    quantize_usual(Former former, float* absmax, uint8_t* codes, const float* w, const float* scales,
                    const float* thresholds, int64_t n) {
+  former.wait();
   __shared__ float above[nf4_thresholds];
   if (codes != nullptr && threadIdx.x < nf4_thresholds) above[threadIdx.x] = thresholds[threadIdx.x];
   __syncthreads();

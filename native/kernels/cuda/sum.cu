@@ -6,7 +6,8 @@ namespace pipe::cuda {
 namespace {
 
 // out[row] = the sum of x[row, summed]: a block a row.
-__global__ void sum_rows_forward(float* out, const float* x, int64_t summed) {
+__global__ void sum_rows_forward(Former former, float* out, const float* x, int64_t summed) {
+  former.wait();
   float total = 0;
   for (int64_t i = threadIdx.x; i < summed; i += blockDim.x) total += x[blockIdx.x * summed + i];
   total = block_sum(total);
