@@ -33,7 +33,8 @@ interface Answers {
   logits: { autocast_error: number; autocast_top1: number };
   /** bitsandbytes' own differences, or why it was not asked. */
   nf4: { matrices: number; bitsandbytes: unknown };
-  train: { losses: number[] };
+  /** Of float32, and of torch's own bf16. */
+  train: { losses: number[]; autocast: number[] };
 }
 
 /** Runs a command of referees.py, without a network. @throws Error with what Python wrote when it fails. */

@@ -4,6 +4,7 @@ Usage: referees.py checkpoint|logits|nf4|train JSON     The last line of the out
 All is computed in float32, without TF32, on weights rounded to bf16; on a GPU where there is one.
 """
 
+import contextlib
 import json
 import sys
 
@@ -139,8 +140,12 @@ class AdaptedSlices(torch.nn.Module):
         return self.base(x) + self.scale * torch.cat([x @ a.T @ b.T for a, b in zip(self.a, self.b)], -1)
 
 
-def train(folder, adapters, batches, lora, adamw):
-    """Trains q, k and v of every layer; the loss before each step."""
+def train(**request):
+    """Trains q, k and v of every layer in float32, and as torch's autocast to bf16 does; the loss before each step of both."""
+    return {"losses": train_in(contextlib.nullcontext(), **request), "autocast": train_in(torch.autocast(device, torch.bfloat16), **request)}
+
+
+def train_in(precision, folder, adapters, batches, lora, adamw):
     model = rounded_model(folder).requires_grad_(False)
     initial = load_file(adapters, device=device)
     for layer, block in enumerate(model.transformer.h):
@@ -157,14 +162,15 @@ def train(folder, adapters, batches, lora, adamw):
     )
     losses = []
     for tokens in load_file(batches, device=device)["tokens"].long():
-        scores = model(input_ids=tokens[:, :-1], use_cache=False).logits
-        loss = torch.nn.functional.cross_entropy(scores.flatten(0, 1), tokens[:, 1:].flatten())
+        with precision:
+            scores = model(input_ids=tokens[:, :-1], use_cache=False).logits
+            loss = torch.nn.functional.cross_entropy(scores.flatten(0, 1), tokens[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, adamw["maxNorm"])
         optimizer.step()
         losses.append(loss.detach())
-    return {"losses": torch.stack(losses).tolist()}
+    return torch.stack(losses).tolist()
 
 
 if __name__ == "__main__":

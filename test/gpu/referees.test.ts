@@ -85,15 +85,16 @@ describe.skipIf(unavailable !== undefined)('on a checkpoint that transformers wr
     await expectSameLogits('base', ofBase, tokens);
   });
 
-  const targets: readonly (readonly Family[])[] = [
-    ['q', 'v'],
-    ['q', 'k', 'v', 'o', 'fc', 'proj'],
+  // At the first's rate, adapters on every matrix soon say the same few tokens everywhere, so that the best ones are nearly tied.
+  const trained: readonly { readonly targets: readonly Family[]; readonly rate: number }[] = [
+    { targets: ['q', 'v'], rate: 5e-4 },
+    { targets: ['q', 'k', 'v', 'o', 'fc', 'proj'], rate: 1e-4 },
   ];
-  test.each(targets.map((each) => [each.join('+'), each] as const))(
+  test.each(trained.map((each) => [each.targets.join('+'), each] as const))(
     'an adapter that we train on %s does in PEFT what it does here',
-    async (name, targets) => {
+    async (name, { targets, rate }) => {
       const lora: LoraConfig = { rank: 8, alpha: 16, targets };
-      const { tensors } = await trainLora(model, lora, markovText(4), 5e-4);
+      const { tensors } = await trainLora(model, lora, markovText(4), rate);
       const adapter = path(`adapter ${name}`);
       writeAdapter(adapter, { config, lora, tensors }, { base });
       const adapted = await logitsOf(readModel(base, adapter), tokens);
@@ -130,7 +131,7 @@ describe.skipIf(unavailable !== undefined)('on a checkpoint that transformers wr
 
   test('200 steps of LoRA have the losses that torch’s have', async () => {
     const lora: LoraConfig = { rank: 8, alpha: 16, targets: ['q', 'k', 'v'] };
-    const rate = 1e-3;
+    const rate = 2e-4; // as in the study
     const text = markovText(200);
     const rows = { steps: 200, batch: shape.batch, length: shape.length + 1 };
     const [batches, adapters] = [path('batches.safetensors'), path('initial.safetensors')];
@@ -145,12 +146,15 @@ describe.skipIf(unavailable !== undefined)('on a checkpoint that transformers wr
     );
     const ours = await trainLora(model, lora, text, rate);
     const theirs = await referee('train', { folder: base, adapters, batches, lora, adamw: { ...adamw, rate } });
-    const errors = theirs.losses.map((loss, i) => Math.abs(ours.losses[i]! / loss - 1));
+    const errorsOf = (losses: readonly number[]) => losses.map((loss, i) => Math.abs(loss / theirs.losses[i]! - 1));
+    const errors = errorsOf(ours.losses);
+    const autocast = errorsOf(theirs.autocast);
     const worst = errors.indexOf(Math.max(...errors));
     const [first, last] = [theirs.losses[0]!, theirs.losses.at(-1)!];
     console.log(
       `LoRA, 200 steps: loss ${first.toFixed(4)} to ${last.toFixed(4)} in torch, to ${ours.losses.at(-1)!.toFixed(4)} here; ` +
-        `largest difference ${percent(errors[worst]!)} at step ${worst + 1}, mean ${percent(mean(errors))}`,
+        `largest difference ${percent(errors[worst]!)} at step ${worst + 1}, mean ${percent(mean(errors))}; ` +
+        `torch's own bf16: ${percent(Math.max(...autocast))}, ${percent(mean(autocast))}`,
     );
     expect(ours.losses).toHaveLength(theirs.losses.length);
     expect(last).toBeLessThan(first - 1);

@@ -18,6 +18,7 @@ function loss(
   const dhidden = new Float64Array(N * C);
   const dtable = new Float64Array(V * C);
   let total = 0;
+  let largestLogit = 0;
   targets.forEach((target, n) => {
     if (target < 0) return;
     const logits = Array.from({ length: V }, (_, v) => {
@@ -26,6 +27,7 @@ function loss(
       return sum;
     });
     const largest = Math.max(...logits);
+    largestLogit = Math.max(largestLogit, ...logits.map(Math.abs));
     const normalizer = largest + Math.log(logits.reduce((sum, logit) => sum + Math.exp(logit - largest), 0));
     perRow[n] = logits[target]! - normalizer;
     total -= perRow[n]!;
@@ -39,7 +41,9 @@ function loss(
   });
   const operands = [hidden, table, int32([N], targets)];
   const withGradient = [float32([], [dloss]), ...operands];
-  const common = { label, attributes: {}, scratch: [chunk, V], tolerance: 5e-6 };
+  // Rounding a logit to float32 is off by up to 2^-24 of it, and the softmax makes of that a relative error of the same size.
+  const tolerance = Math.max(5e-6, 2 ** -23 * largestLogit);
+  const common = { label, attributes: {}, scratch: [chunk, V], tolerance };
   const mean = { output: [], expected: [counted === 0 ? 0 : total / counted] };
   const gradient = { output: [N, C], expected: dhidden };
   return [
