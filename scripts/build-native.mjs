@@ -88,11 +88,18 @@ function cudaToolkit() {
   return { home, nvcc, version: execFileSync(nvcc, ['--version'], { encoding: 'utf8' }) };
 }
 
-/** Machine code for Hopper, and PTX that the driver compiles for what comes after. */
+/** Flags of CUDA sources but for what they are compiled for. */
 const cudaFlags = [
-  ...['-std=c++17', '-O3', '-gencode', 'arch=compute_90,code=[sm_90,compute_90]', '--extended-lambda'],
+  ...['-std=c++17', '-O3', '--extended-lambda'],
   ...['-DPIPE_FOR_CUDA', '-Xcompiler', '-fPIC,-fvisibility=hidden,-Wall,-Wextra', '-lineinfo'],
 ];
+
+/**
+ * Machine code for Hopper, and PTX that the driver compiles for what comes after; for sources with instructions that only
+ * Hopper has, machine code that runs nowhere else: who launches their kernels asks for the GPU's compute capability first.
+ */
+const targets = { general: 'arch=compute_90,code=[sm_90,compute_90]', hopper: 'arch=compute_90a,code=sm_90a' };
+const targetOf = (path) => (path.endsWith('_hopper.cu') ? targets.hopper : targets.general);
 
 /** Sources that both devices compile: the second time for CUDA. */
 const compiledForBoth = /^kernels[/\\](?:bind_\w+|registry)\.cc$/;
@@ -112,7 +119,7 @@ function compilations({ files, flags, cuda }) {
     ...ofKind('.cu').map((file) => ({
       file,
       program: cuda.nvcc,
-      args: ['-ccbin', compiler(), ...cudaFlags],
+      args: ['-ccbin', compiler(), ...cudaFlags, '-gencode', targetOf(file.path)],
       forCuda: true,
     })),
   ];
@@ -150,7 +157,7 @@ function recipe() {
   const portable = flags.map((flag) => flag.replace(root, ''));
   const cuda = cudaToolkit();
   const tools = digest(version, cpu(), ...headers, ...portable, ...linkFlags);
-  const cudaTools = cuda === undefined ? '' : digest(tools, cuda.version, ...cudaFlags);
+  const cudaTools = cuda === undefined ? '' : digest(tools, cuda.version, ...cudaFlags, ...Object.values(targets));
   return { files: sources(cuda !== undefined), flags, cuda, tools, cudaTools };
 }
 

@@ -13,7 +13,9 @@ constexpr int threads = 256;
 // delta[B * heads, T] = the sum of dy * y over each head of a row: `lanes` lanes, a power of two, for each, with `width`
 // neighbouring columns at a time.
 template <int width>
-__global__ void __launch_bounds__(threads) delta_forward(float* delta, In dy, In y, Heads h, int64_t count, int lanes) {
+__global__ void __launch_bounds__(threads)
+    delta_forward(Former former, float* delta, In dy, In y, Heads h, int64_t count, int lanes) {
+  former.wait();
   const int64_t i = (int64_t{blockIdx.x} * threads + threadIdx.x) / lanes;  // [B * T, heads]
   float total = 0;
   if (i < count)

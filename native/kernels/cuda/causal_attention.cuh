@@ -50,4 +50,10 @@ void attend_backward(Context&, float* dqkv, const float* dy, const float* qkv, c
 void attend_backward(Context&, __nv_bfloat16* dqkv, const __nv_bfloat16* dy, const __nv_bfloat16* qkv, const float* lse,
                      const float* delta, const AttentionShape&);
 
+// The same by warpgroups, where the GPU has them (compute capability 9.0) and heads are 64 wide.
+bool has_warpgroup_attention(const AttentionShape&);
+void attend_by_warpgroups(Context&, __nv_bfloat16* y, float* lse, const __nv_bfloat16* qkv, const AttentionShape&);
+void attend_backward_by_warpgroups(Context&, __nv_bfloat16* dqkv, const __nv_bfloat16* dy, const __nv_bfloat16* qkv,
+                                   const float* lse, const float* delta, const AttentionShape&);
+
 }  // namespace pipe::cuda

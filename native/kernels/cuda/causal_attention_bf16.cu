@@ -404,6 +404,7 @@ __global__ void __launch_bounds__(threads) attention_backward_keys(Half* dqkv, c
 }  // namespace
 
 void attend(Context& context, Half* y, float* lse, const Half* qkv, const AttentionShape& s) {
+  if (!context.planning() && has_warpgroup_attention(s)) return attend_by_warpgroups(context, y, lse, qkv, s);
   with_head_width(s, [&](auto D) {
     launch(context, attention_forward<D>, grid_of(s), threads, sizeof(ForwardTiles<D>), y, lse, qkv, heads_of(s));
   });
@@ -411,6 +412,8 @@ void attend(Context& context, Half* y, float* lse, const Half* qkv, const Attent
 
 void attend_backward(Context& context, Half* dqkv, const Half* dy, const Half* qkv, const float* lse,
                      const float* delta, const AttentionShape& s) {
+  if (!context.planning() && has_warpgroup_attention(s))
+    return attend_backward_by_warpgroups(context, dqkv, dy, qkv, lse, delta, s);
   with_head_width(s, [&](auto D) {
     launch(context, attention_backward_queries<D>, grid_of(s), threads, sizeof(QueriesTiles<D>), dqkv, dy, qkv, lse,
            delta, heads_of(s));
