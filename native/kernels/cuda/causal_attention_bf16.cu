@@ -3,6 +3,7 @@
 #include <cuda_pipeline_primitives.h>
 
 #include "causal_attention.cuh"
+#include "softmax.cuh"
 #include "tensor_cores.cuh"
 
 namespace pipe::cuda {
@@ -20,8 +21,6 @@ constexpr int warp_rows = 16 * pieces;
 constexpr int block_rows = warps * warp_rows;
 // Where two products of a tile are held at once, as in the backward pass, they are made of half a tile at a time.
 constexpr int half_tile = tile / 2;
-constexpr float log2_e = 1.4426950408889634f;
-constexpr float ln_2 = 0.6931471805599453f;
 
 // Rows are 16 bytes longer than they need be, so that the eight rows of an ldmatrix lie in different banks.
 template <int rows, int D>
@@ -100,13 +99,6 @@ __device__ void accumulate(Rows<D>& out, const Rows<columns>& p, const Tile<tile
   }
 }
 
-// 2^x by the special-function unit alone: a result too small to be a normal number is 0.
-__device__ float power_of_2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 // Begins to load rows [first, first + rows) of a matrix of which T are real, `width` columns of D; zeros elsewhere. Done
 // when its __pipeline_commit has been waited for and the block has met.
 template <int rows, int D>
@@ -126,16 +118,6 @@ __device__ void load_tile(Tile<rows, D>& to, const Half* from, int64_t first, in
       for (int c = 0; c < 8; ++c)
         to[row][column + c] = row < real && column + c < width ? x[c] : __float2bfloat16_rn(0.0f);
   }
-}
-
-// Over the four lanes that hold one row.
-__device__ float row_sum(float x) {
-  x += __shfl_xor_sync(whole_warp, x, 1);
-  return x + __shfl_xor_sync(whole_warp, x, 2);
-}
-__device__ float row_max(float x) {
-  x = fmaxf(x, __shfl_xor_sync(whole_warp, x, 1));
-  return fmaxf(x, __shfl_xor_sync(whole_warp, x, 2));
 }
 
 // The row (0 .. 31 of the warp's) and column that a lane's register i of a piece holds.

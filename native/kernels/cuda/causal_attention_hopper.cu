@@ -2,6 +2,7 @@
 // a warpgroup a block and 64 rows a warpgroup, so that four blocks share a multiprocessor and one's softmax runs under
 // another's products.
 #include "causal_attention.cuh"
+#include "softmax.cuh"
 #include "warpgroup.cuh"
 
 namespace pipe::cuda {
@@ -11,18 +12,9 @@ namespace {
 using Half = __nv_bfloat16;
 
 constexpr int tile = square;
-constexpr float log2_e = 1.4426950408889634f;
-constexpr float ln_2 = 0.6931471805599453f;
 
 // Tiles in shared memory of what a block goes over: one is multiplied while the others are loaded.
 constexpr int stages = 2;
-
-// 2^x by the special-function unit alone: a result too small to be a normal number is 0.
-__device__ float power_of_2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
 
 // The row of a square that a lane's register i holds, and its column in piece n.
 __device__ int row_of(int i) { return threadIdx.x / warp * 16 + threadIdx.x % warp / 4 + i / 2 * 8; }
@@ -35,16 +27,6 @@ __device__ void for_registers(const Body& body) {
   for (int n = 0; n < square / 8; ++n)
 #pragma unroll
     for (int i = 0; i < 4; ++i) body(n, i);
-}
-
-// Over the four lanes that hold one row.
-__device__ float row_sum(float x) {
-  x += __shfl_xor_sync(whole_warp, x, 1);
-  return x + __shfl_xor_sync(whole_warp, x, 2);
-}
-__device__ float row_max(float x) {
-  x = fmaxf(x, __shfl_xor_sync(whole_warp, x, 1));
-  return fmaxf(x, __shfl_xor_sync(whole_warp, x, 2));
 }
 
 // Calls load(stage, i) for tiles 0 to n - 1, `stages` - 1 ahead of body(stage, i). One barrier a tile is enough: a stage is
