@@ -42,13 +42,15 @@ const void* Prefetch::demand(Context& context, const Nf4& matrix, int64_t n) {
   else
     fill(context.stream, which);
   context.queued_other();
-  if (next_ < demands_.size() && demands_[next_].ahead) {
-    check(cudaEventRecord(forked_.get(), context.stream), "a fork");
-    check(cudaStreamWaitEvent(beside_.get(), forked_.get(), 0), "a fork");
-    fill(beside_.get(), next_);
-    check(cudaEventRecord(filled_.get(), beside_.get()), "a matrix ahead");
-  }
   return slot(which);
+}
+
+void Prefetch::queued_product(Context& context) {
+  if (context.planning() || next_ == demands_.size() || !demands_[next_].ahead) return;
+  check(cudaEventRecord(forked_.get(), context.stream), "a fork");
+  check(cudaStreamWaitEvent(beside_.get(), forked_.get(), 0), "a fork");
+  fill(beside_.get(), next_);
+  check(cudaEventRecord(filled_.get(), beside_.get()), "a matrix ahead");
 }
 
 void Prefetch::fill(cudaStream_t stream, size_t which) const {

@@ -17,16 +17,17 @@ struct Written {
 // A program makes the same demands in the same order in every run: demand k is for the k-th matrix that it multiplies
 // by. Two slots at the end of the workspace take turns, k % 2.
 //
-// From demand k to demand k + 1, slot k % 2 holds matrix k, and the other is being filled with matrix k + 1, or is
-// nobody's. The filling begins when the main stream is past the product that read that slot last, and demand k + 1
-// waits for it; the last demand begins none. So at most one filling is open, and none when all calls have been made: a
-// capture ends joined. A matrix is filled ahead only if no call from one demand to the next takes workspace that
-// reaches the slots, and no call of the program writes what the matrix is stored in; else it is dequantized when it is
-// demanded.
+// From demand k on, slot k % 2 holds matrix k. Once product k is queued, the other slot begins to be filled with matrix
+// k + 1, beside the kernels between the two products (a product leaves no room for another kernel), and demand k + 1 waits
+// for it; the last begins none. So at most one filling is open, and none when all calls have been made: a capture ends
+// joined. A matrix is filled ahead only if no call from one demand to the next takes workspace that reaches the slots, and
+// no call of the program writes what the matrix is stored in; else it is dequantized when it is demanded.
 class Prefetch {
  public:
   // Where the matrix of n elements lies, in the context's precision, for what this call queues next.
   const void* demand(Context&, const Nf4&, int64_t n);
+  // To be called when the product that takes the matrix demanded last has been queued.
+  void queued_product(Context&);
 
   // ---- For the executor -----------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ using Half = __nv_bfloat16;
 constexpr int tile = square;
 
 // Tiles in shared memory of what a block goes over: one is multiplied while the others are loaded.
-constexpr int stages = 2;
+constexpr int stages = 3;
 
 // The row of a square that a lane's register i holds, and its column in piece n.
 __device__ int row_of(int i) { return threadIdx.x / warp * 16 + threadIdx.x % warp / 4 + i / 2 * 8; }
