@@ -18,6 +18,7 @@ import {
   contents,
   everywhere,
   lora,
+  runStep,
   shape,
   statesOf,
   writeContents,
@@ -42,12 +43,7 @@ async function ran(program: Program, device: Device, all: ReadonlyMap<string, Ho
   const executable = await load(program, { device, threads: 2 });
   writeContents(executable, all);
   for (let step = 1; step <= steps; step++) {
-    const inputs: [string, HostData][] = [
-      ['hyper', Float32Array.of(1e-3, step)],
-      ['step', Int32Array.of(step)],
-    ];
-    writeContents(executable, new Map(inputs));
-    executable.run();
+    runStep(executable, step);
   }
   return executable;
 }

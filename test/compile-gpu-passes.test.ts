@@ -18,6 +18,7 @@ import {
   contents,
   everywhere,
   lora,
+  runStep,
   shape,
   statesOf,
   writeContents,
@@ -47,9 +48,7 @@ function loadForGpu(program: Program): Executable {
 function trained(executable: Executable, all: ReadonlyMap<string, HostData>): Map<string, HostData> {
   writeContents(executable, all);
   for (let step = 1; step <= 3; step++) {
-    executable.write('hyper', Float32Array.of(1e-3, step));
-    if (executable.program.buffers.some(({ name }) => name === 'step')) executable.write('step', Int32Array.of(step));
-    executable.run();
+    runStep(executable, step);
   }
   const names = [...Object.keys(executable.program.outputs), ...statesOf(executable)];
   const results = new Map(names.map((name) => [name, executable.read(name)]));

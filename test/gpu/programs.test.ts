@@ -14,6 +14,7 @@ import {
   contents,
   everywhere,
   lora,
+  runStep,
   shape,
   statesOf,
   writeContents,
@@ -43,14 +44,7 @@ async function train(
   writeContents(executable, all);
   const [losses, norms]: number[][] = [[], []];
   for (let step = 1; step <= steps; step++) {
-    writeContents(
-      executable,
-      new Map<string, HostData>([
-        ['hyper', Float32Array.of(1e-3, step)],
-        ['step', Int32Array.of(step)],
-      ]),
-    );
-    executable.run();
+    runStep(executable, step);
     losses!.push(executable.read('loss')[0]!);
     norms!.push(executable.read('norm')[0]!);
   }

@@ -86,6 +86,18 @@ export function writeContents(executable: Executable, all: ReadonlyMap<string, H
   }
 }
 
+/** Writes the number of a training step, from 1, and the learning rate of the tests where the program takes them, and runs it. */
+export function runStep(executable: Executable, step: number): void {
+  writeContents(
+    executable,
+    new Map<string, HostData>([
+      ['hyper', Float32Array.of(1e-3, step)],
+      ['step', Int32Array.of(step)],
+    ]),
+  );
+  executable.run();
+}
+
 /** Names of a program's states. */
 export function statesOf(executable: Executable): string[] {
   return executable.program.buffers.flatMap(({ name, role, view }) =>

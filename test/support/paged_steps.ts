@@ -2,7 +2,18 @@
 import type { HostData } from '../../compile/host_access.ts';
 import type { Executable } from '../../compile/program.ts';
 import { loraTrainingStep, pretrainingStep } from '../../model/steps.ts';
-import { adamw, bases, config, contents, everywhere, lora, shape, statesOf, writeContents } from './compiled.ts';
+import {
+  adamw,
+  bases,
+  config,
+  contents,
+  everywhere,
+  lora,
+  runStep,
+  shape,
+  statesOf,
+  writeContents,
+} from './compiled.ts';
 
 const nf4 = bases['nf4, doubly'];
 
@@ -30,12 +41,7 @@ export function trained(
   writeContents(executable, content);
   const told: HostData[] = [];
   for (let step = 1; step <= steps; step++) {
-    const inputs: [string, HostData][] = [
-      ['hyper', Float32Array.of(1e-3, step)],
-      ['step', Int32Array.of(step)],
-    ];
-    writeContents(executable, new Map(inputs));
-    executable.run();
+    runStep(executable, step);
     told.push(executable.read('loss'), executable.read('norm'));
   }
   return [...told, ...statesOf(executable).map((name) => executable.read(name))];
